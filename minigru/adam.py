@@ -1,0 +1,95 @@
+"""Adam, the learning rates to feed it, and the clipping that may go before it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from . import checks
+from .params import Layer
+
+
+class Adam:
+    """Adam with bias correction (Kingma & Ba 2015, algorithm 1), over all parameters as one flat vector.
+
+    Parameters
+    ----------
+    owner : what to train: a layer or a model, with flat ``vector`` and ``gradient`` (N,) and a ``backend``
+    lr : learning rate, may be assigned between steps
+    beta1, beta2 : decay rates of the two moments, in [0, 1)
+    eps : added to the root of the second moment
+
+    Attributes
+    ----------
+    m, v : (N,), the moments
+    t : steps taken
+
+    Raises
+    ------
+    ValueError
+        lr is negative, a beta is outside [0, 1), or eps is not positive.
+    """
+
+    def __init__(
+        self, owner: Layer | Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+    ) -> None:
+        self.owner = owner
+        self.lr = checks.number("lr", lr, 0)
+        self.beta1 = checks.number("beta1", beta1, 0, 1)
+        self.beta2 = checks.number("beta2", beta2, 0, 1)
+        self.eps = checks.number("eps", eps, 0, above=True)
+        xp = owner.backend.xp
+        self.m = xp.zeros_like(owner.vector)
+        self.v = xp.zeros_like(owner.vector)
+        self._scratch = xp.empty_like(owner.vector)
+        self.t = 0
+
+    def step(self) -> None:
+        """Move the parameters by one step against the gradient that is in place."""
+        self.t += 1
+        correction1, correction2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
+        self.owner.backend.kernels.adam(  # (A1) (A2) (A3) (A4) (A5)
+            self.owner.vector,
+            self.m,
+            self.v,
+            self.owner.gradient,
+            self._scratch,
+            self.lr,
+            self.beta1,
+            self.beta2,
+            self.eps,
+            correction1,
+            correction2,
+        )
+
+
+def constant(lr: float, step: int, steps: int) -> float:
+    """Return lr at every step."""
+    return lr
+
+
+def cosine(lr: float, step: int, steps: int) -> float:
+    """Return the learning rate of step 0, 1, … of `steps`: from lr down to 0 along half a cosine (Loshchilov 2017)."""
+    return lr * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+SCHEDULES = {"constant": constant, "cosine": cosine}
+
+
+def clip_by_global_norm(owner: Layer | Any, max_norm: float) -> Any:
+    """Scale the flat gradient of `owner` down to the norm `max_norm` if it is longer (Pascanu et al. 2013).
+
+    Returns
+    -------
+    norm : scalar on the device, the Euclidean norm over all parameters before clipping
+
+    Raises
+    ------
+    ValueError
+        max_norm is not a positive number.
+    """
+    max_norm = checks.number("max_norm", max_norm, 0, above=True)
+    xp, g = owner.backend.xp, owner.gradient
+    norm = xp.sqrt(xp.dot(g, g))
+    xp.multiply(g, max_norm / xp.maximum(norm, max_norm), out=g)
+    return norm

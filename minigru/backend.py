@@ -1,0 +1,93 @@
+"""Where arrays live: NumPy on the host, or CuPy on a GPU."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+BACKENDS = ("numpy", "cupy")
+
+
+class BackendUnavailable(RuntimeError):
+    """The backend asked for cannot be used here; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library and the elementwise kernels written for it.
+
+    Attributes
+    ----------
+    name : "numpy" or "cupy"
+    xp : the array library itself
+    kernels : the module of `minigru.kernels` written for it
+    """
+
+    name: str
+    xp: ModuleType
+    kernels: ModuleType
+
+    def to_device(self, array: Any) -> Any:
+        """Return `array` as an array of this backend; no copy where it is one already."""
+        return self.xp.asarray(array)
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Return `array` as a NumPy array; no copy where it is one already."""
+        return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+def get_backend(backend: str | Backend) -> Backend:
+    """Return the backend of that name, once it is known to work; a `Backend` is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        The name is not one of `BACKENDS`.
+    BackendUnavailable
+        CuPy or the GPU it needs cannot be used. There is never a silent fall-back to NumPy.
+    """
+    if isinstance(backend, Backend):
+        return backend
+    if backend not in BACKENDS:
+        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
+    xp = np if backend == "numpy" else _import_cupy()
+    try:
+        kernels = importlib.import_module(f"minigru.kernels.{backend}_kernels")
+    except ModuleNotFoundError as error:
+        raise BackendUnavailable(f"this version of minigru has no {backend} kernels: use --backend numpy") from error
+    return Backend(backend, xp, kernels)
+
+
+def _import_cupy() -> ModuleType:
+    """Import CuPy and prove with one real operation that a GPU answers."""
+    try:
+        import cupy
+    except ModuleNotFoundError as error:
+        if error.name != "cupy":
+            raise
+        raise BackendUnavailable(
+            "CuPy is not installed: pip install cupy-cuda13x, or cupy-cuda12x where nvidia-smi shows CUDA 12, "
+            "or use --backend numpy"
+        ) from None
+    except ImportError as error:
+        raise BackendUnavailable(f"CuPy cannot be imported ({_first_line(error)}): reinstall it") from error
+    if not cupy.is_available():
+        if cupy.cuda.runtime.driverGetVersion() == 0:
+            raise BackendUnavailable("no NVIDIA driver was found: install one, or use --backend numpy")
+        raise BackendUnavailable("no CUDA device was found, though there is a driver: use --backend numpy")
+    try:
+        cupy.ones(2) @ cupy.ones(2)
+    except (ImportError, RuntimeError) as error:
+        raise BackendUnavailable(
+            f"CuPy finds a GPU but cannot use it ({_first_line(error)}): "
+            "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk]) brings the CUDA libraries"
+        ) from error
+    return cupy
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

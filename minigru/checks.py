@@ -1,0 +1,102 @@
+"""The questions asked of an argument before anything is computed with it.
+
+Each raises ValueError with one sentence: the argument's name, what came, what was expected.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from .backend import Backend
+
+
+def size(name: str, value: Any) -> int:
+    """Return `value` as a whole number, at least 1."""
+    try:
+        length = operator.index(value)
+    except TypeError:
+        length = 0
+    if length < 1 or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
+    return length
+
+
+def number(name: str, value: Any, low: float, high: float = float("inf"), *, above: bool = False) -> float:
+    """Return `value` as a float with low <= value < high (low < value where `above`)."""
+    real = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, complex, np.complexfloating))
+    if not real or not (low < value < high or (value == low and not above)):
+        bounds = f"{'above' if above else 'at least'} {low:g}" + (f" and below {high:g}" if high < float("inf") else "")
+        raise ValueError(f"{name} is {value!r}; expected a finite number {bounds}")
+    return float(value)
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """Return `value` if it is one of `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def dtype(value: Any) -> np.dtype:
+    """Return float32 or float64 as a NumPy dtype."""
+    try:
+        kind = np.dtype(value)
+    except TypeError:
+        kind = None
+    if kind not in (np.float32, np.float64):
+        raise ValueError(f"dtype is {value!r}; expected 'float32' or 'float64'")
+    return kind
+
+
+def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend, dtype: np.dtype) -> Any:
+    """Return `value` as an array of the backend: real, of the given shape, finite once it is of `dtype`.
+
+    A letter in `shape` stands for any length from 1 up. Whether an array that is on the GPU already is finite is not
+    asked: the answer would make the host wait for the device.
+    """
+    array = _as_array(name, value, backend)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has dtype {array.dtype}; expected real numbers")
+    _check_shape(name, array, shape)
+    if isinstance(array, np.ndarray) and not _all_finite(array, dtype):
+        raise ValueError(f"{name} holds NaN, infinity or a number too large for {dtype}; expected finite numbers")
+    return backend.to_device(array)
+
+
+def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Any:
+    """Return `value` as an array of the backend: (B,) whole numbers from 0 to K - 1."""
+    array = _as_array(name, value, backend)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} has dtype {array.dtype}; expected integers from 0 to {K - 1}")
+    _check_shape(name, array, (B,))
+    if isinstance(array, np.ndarray) and not (array.min() >= 0 and array.max() < K):
+        raise ValueError(f"{name} runs from {array.min()} to {array.max()}; expected integers from 0 to {K - 1}")
+    return backend.to_device(array)
+
+
+def _as_array(name: str, value: Any, backend: Backend) -> Any:
+    if isinstance(value, backend.xp.ndarray):
+        return value
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is a {type(value).__name__} that is no array ({error})") from None
+
+
+def _check_shape(name: str, array: Any, shape: tuple[int | str, ...]) -> None:
+    fits = array.ndim == len(shape) and all(
+        length >= 1 and (isinstance(want, str) or length == want)
+        for length, want in zip(array.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
+        raise ValueError(f"{name} has shape {tuple(array.shape)}; expected ({wanted}), none of them 0")
+
+
+def _all_finite(array: np.ndarray, dtype: np.dtype) -> bool:
+    # One sum allocates nothing and is finite for nearly all finite input; only when it is not is each element asked.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(array.sum(dtype=dtype)) or np.isfinite(array.astype(dtype)).all())

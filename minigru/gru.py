@@ -1,0 +1,135 @@
+"""The GRU as a schedule: the equations of `minigru.reference`, ordered for speed.
+
+It differs from the reference in two things only: the order of the matrix products, here, and the elementwise steps
+between them, in `minigru.kernels`. Each rearrangement has a tag (F…) of its own in ``docs/schedule.md``.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from .recurrent import Recurrent
+
+
+class GRU(Recurrent):
+    """Gated recurrent unit, reset gate before the matrix product, update gate 1 to replace (Cho et al. 2014).
+
+    ``gamma_u = sigmoid([c_prev, x] W_u + b_u)``, ``gamma_r = sigmoid([c_prev, x] W_r + b_r)``,
+    ``c_tilde = tanh([gamma_r * c_prev, x] W_c + b_c)``, ``c = gamma_u * c_tilde + (1 - gamma_u) * c_prev``.
+    This is not the variant of ``torch.nn.GRU`` and cuDNN: see the table in ``docs/notation.md``.
+
+    Parameters
+    ----------
+    input_size : D, the length of one x
+    hidden_size : H, the length of the memory c
+    backend : "numpy", "cupy" or a `Backend`
+    dtype : "float32" or "float64"
+    rng : seed or NumPy Generator for the initial weights; biases start at zero
+
+    Attributes
+    ----------
+    params, grads : dicts with ``W_u``, ``W_r``, ``W_c`` (H + D, H) and ``b_u``, ``b_r``, ``b_c`` (H,)
+
+    Raises
+    ------
+    ValueError
+        A size is not a whole number from 1 up, or backend or dtype is not one of those named.
+    BackendUnavailable
+        CuPy was asked for and cannot be used.
+    """
+
+    letters = "urc"
+
+    def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
+        D, H, empty = self.input_size, self.hidden_size, self._empty
+        c = empty(T + 1, B, H)  # c[0] is the initial memory, c[t + 1] the memory after step t
+        return SimpleNamespace(
+            x1=empty(T, B, D + 1),  # [x, 1]
+            c=c,
+            states=c[1:],
+            gamma_u=empty(T, B, H),
+            gamma_r=empty(T, B, H),
+            rc=empty(T, B, H),
+            c_tilde=empty(T, B, H),
+            h=[empty(B, H) for _ in "urc"],  # recurrent halves of z_u, z_r, z_c
+            backward=None,
+        )
+
+    def _new_backward_buffers(self, T: int, B: int) -> SimpleNamespace:
+        D, H, empty = self.input_size, self.hidden_size, self._empty
+        return SimpleNamespace(
+            dz_u=empty(T, B, H),
+            dz_r=empty(T, B, H),
+            dz_c=empty(T, B, H),
+            dc=empty(B, H),
+            drc=empty(B, H),
+            product=empty(B, H),
+            scratch=empty(B, H),
+            W_T=[empty(H, H) for _ in "urc"],  # transposes of the recurrent rows of W_u, W_r, W_c
+            dx=empty(T, B, D),
+            dx_part=empty(T, B, D),
+        )
+
+    def _forward(self, x: Any, c_0: Any) -> Any:
+        xp, kernels = self.backend.xp, self.backend.kernels
+        (T, B, D), H = x.shape, self.hidden_size
+        W_u, W_r, W_c = self.blocks
+        buf = self._buffers_for(T, B)
+        c, gamma_u, gamma_r, rc, c_tilde = buf.c, buf.gamma_u, buf.gamma_r, buf.rc, buf.c_tilde
+        h_u, h_r, h_c = buf.h
+
+        c[0] = 0 if c_0 is None else c_0
+        buf.x1[..., :D] = x
+        buf.x1[..., D] = 1
+        x1 = buf.x1.reshape(T * B, D + 1)
+        xp.matmul(x1, W_u[H:], out=gamma_u.reshape(T * B, H))  # (F1) (F5)
+        xp.matmul(x1, W_r[H:], out=gamma_r.reshape(T * B, H))  # (F1) (F5)
+        xp.matmul(x1, W_c[H:], out=c_tilde.reshape(T * B, H))  # (F1) (F5)
+
+        for t in range(T):
+            c_prev = c[t]
+            xp.matmul(c_prev, W_u[:H], out=h_u)  # (G1)
+            xp.matmul(c_prev, W_r[:H], out=h_r)  # (G2)
+            kernels.gru_gates(gamma_u[t], gamma_r[t], rc[t], h_u, h_r, c_prev)  # (G1) (G2) (G3)
+            xp.matmul(rc[t], W_c[:H], out=h_c)  # (G3)
+            kernels.gru_memory(c[t + 1], c_tilde[t], h_c, gamma_u[t], c_prev)  # (G3) (G4)
+        return buf.states
+
+    def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
+        xp, kernels = self.backend.xp, self.backend.kernels
+        buf = self._ran
+        T, B, H = buf.states.shape
+        D = self.input_size
+        c, gamma_u, gamma_r, rc, c_tilde = buf.c, buf.gamma_u, buf.gamma_r, buf.rc, buf.c_tilde
+        buf.backward = buf.backward or self._new_backward_buffers(T, B)
+        buf_b = buf.backward
+        dz_u, dz_r, dz_c, dc, drc, product = buf_b.dz_u, buf_b.dz_r, buf_b.dz_c, buf_b.dc, buf_b.drc, buf_b.product
+
+        for W_T, block in zip(buf_b.W_T, self.blocks, strict=True):
+            W_T[...] = block[:H].T  # (F6)
+        W_u_T, W_r_T, W_c_T = buf_b.W_T
+
+        dc[...] = 0 if dlast is None else dlast
+        for t in reversed(range(T)):
+            if dstates is not None:
+                xp.add(dc, dstates[t], out=dc)
+            kernels.gru_memory_backward(dc, dz_u[t], dz_c[t], gamma_u[t], c_tilde[t], c[t], buf_b.scratch)
+            xp.matmul(dz_c[t], W_c_T, out=drc)  # (dG3)
+            kernels.gru_reset_backward(dc, dz_r[t], drc, gamma_r[t], rc[t])
+            xp.matmul(dz_r[t], W_r_T, out=product)  # (dG2)
+            xp.add(dc, product, out=dc)
+            xp.matmul(dz_u[t], W_u_T, out=product)  # (dG1)
+            xp.add(dc, product, out=dc)
+
+        x1, c_prev, rc = buf.x1.reshape(T * B, D + 1), c[:-1].reshape(T * B, H), rc.reshape(T * B, H)
+        dx, dx_part = buf_b.dx.reshape(T * B, D), buf_b.dx_part.reshape(T * B, D)
+        dx[...] = 0
+        for memory, dz, W, dW in zip((c_prev, c_prev, rc), (dz_u, dz_r, dz_c), self.blocks, self.dblocks, strict=True):
+            dz = dz.reshape(T * B, H)
+            xp.matmul(memory.T, dz, out=dW[:H])  # (dGW) (F2)
+            xp.matmul(x1.T, dz, out=dW[H:])  # (dGW) (F2) (F5)
+            if need_dx:
+                xp.matmul(dz, W[H:-1].T, out=dx_part)  # (dG1) (dG2) (dG3)
+                xp.add(dx, dx_part, out=dx)
+        return (buf_b.dx if need_dx else None), dc

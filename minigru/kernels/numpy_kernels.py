@@ -1,0 +1,141 @@
+"""The elementwise steps on NumPy: ufuncs that write in place.
+
+Every array has the shape (B, H) of one time step unless said otherwise. An argument is named for what it holds when
+the kernel returns; where it comes in holding something else, the docstring says what. ``scratch`` holds nothing that
+outlives the call. Gradients follow the names of `minigru.reference`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def _sigmoid(z: Array) -> None:
+    """Squash z in place: sigmoid(z) = (1 + tanh(z / 2)) / 2 needs one transcendental and cannot overflow."""
+    np.multiply(z, 0.5, out=z)
+    np.tanh(z, out=z)
+    np.multiply(z, 0.5, out=z)
+    np.add(z, 0.5, out=z)  # (F3)
+
+
+def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, h_u: Array, h_r: Array, c_prev: Array) -> None:
+    """Both gates and the memory that the reset gate lets through.
+
+    gamma_u and gamma_r come in as the input halves of z_u and z_r; h_u and h_r are their recurrent halves.
+    """
+    np.add(gamma_u, h_u, out=gamma_u)  # (F1)
+    _sigmoid(gamma_u)  # (G1)
+    np.add(gamma_r, h_r, out=gamma_r)  # (F1)
+    _sigmoid(gamma_r)  # (G2)
+    np.multiply(gamma_r, c_prev, out=rc)  # (G3)
+
+
+def gru_memory(c: Array, c_tilde: Array, h_c: Array, gamma_u: Array, c_prev: Array) -> None:
+    """The candidate and the new memory.
+
+    c_tilde comes in as the input half of z_c; h_c is its recurrent half.
+    """
+    np.add(c_tilde, h_c, out=c_tilde)  # (F1)
+    np.tanh(c_tilde, out=c_tilde)  # (G3)
+    np.subtract(c_tilde, c_prev, out=c)
+    np.multiply(gamma_u, c, out=c)
+    np.add(c_prev, c, out=c)  # (G4) (F4)
+
+
+def gru_memory_backward(
+    dc_prev: Array, dz_u: Array, dz_c: Array, gamma_u: Array, c_tilde: Array, c_prev: Array, scratch: Array
+) -> None:
+    """From the new memory back to the candidate, the update gate and what was kept of the old memory.
+
+    dc_prev comes in as dc and goes out with its (dG4) part alone: the recurrent products are still to be added.
+    """
+    keep = np.subtract(1, gamma_u, out=scratch)
+    dgamma_u = np.subtract(c_tilde, c_prev, out=dz_u)
+    np.multiply(dc_prev, dgamma_u, out=dgamma_u)  # (dG4)
+    np.multiply(dgamma_u, gamma_u, out=dz_u)
+    np.multiply(dz_u, keep, out=dz_u)  # (dG1)
+    slope = np.multiply(c_tilde, c_tilde, out=dz_c)
+    np.subtract(1, slope, out=slope)
+    np.multiply(gamma_u, slope, out=dz_c)
+    np.multiply(dc_prev, dz_c, out=dz_c)  # (dG4) (dG3)
+    np.multiply(dc_prev, keep, out=dc_prev)  # (dG4)
+
+
+def gru_reset_backward(dc_prev: Array, dz_r: Array, drc: Array, gamma_r: Array, rc: Array) -> None:
+    """From the gradient of rc = gamma_r * c_prev to the reset gate and the old memory.
+
+    dc_prev comes in without, and goes out with, the share that passed through the reset gate. drc is used up.
+    """
+    np.subtract(1, gamma_r, out=dz_r)
+    np.multiply(rc, dz_r, out=dz_r)
+    np.multiply(drc, dz_r, out=dz_r)  # (dG3) (dG2)
+    np.multiply(drc, gamma_r, out=drc)
+    np.add(dc_prev, drc, out=dc_prev)  # (dG3)
+
+
+def rnn_state(a: Array, h_a: Array) -> None:
+    """Activation of the plain RNN; a comes in as the input half of z_a, h_a is its recurrent half."""
+    np.add(a, h_a, out=a)  # (F1)
+    np.tanh(a, out=a)  # (R1)
+
+
+def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
+    """From the activation of the plain RNN to its pre-activation."""
+    np.multiply(a, a, out=dz_a)
+    np.subtract(1, dz_a, out=dz_a)
+    np.multiply(da, dz_a, out=dz_a)  # (dR1)
+
+
+def softmax_cross_entropy(p: Array, y: Array, log_p: Array, row: Array, labels: Array, classes: Array) -> Array:
+    """Mean cross-entropy of logits against labels.
+
+    p, y and log_p are (B, K): the probabilities, the one-hot labels, and the log-probabilities, which come in as the
+    logits. labels and row are (B, 1), classes is (K,) and holds 0 … K-1. Returns the loss, a scalar.
+    """
+    np.equal(labels, classes, out=y)
+    np.max(log_p, axis=1, keepdims=True, out=row)
+    np.subtract(log_p, row, out=log_p)  # (S1)
+    np.exp(log_p, out=p)
+    np.sum(p, axis=1, keepdims=True, out=row)
+    np.divide(p, row, out=p)
+    np.log(row, out=row)
+    np.subtract(log_p, row, out=log_p)  # (S2)
+    np.multiply(y, log_p, out=log_p)
+    return -np.sum(log_p) / len(y)  # (S3)
+
+
+def softmax_cross_entropy_backward(dlogits: Array, p: Array, y: Array) -> None:
+    """Gradient of the mean cross-entropy with respect to the logits; all arrays are (B, K)."""
+    np.subtract(p, y, out=dlogits)
+    np.divide(dlogits, len(y), out=dlogits)  # (dS)
+
+
+def adam(
+    theta: Array,
+    m: Array,
+    v: Array,
+    g: Array,
+    scratch: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    correction1: float,
+    correction2: float,
+) -> None:
+    """One step of Adam; all arrays are (N,). correction1 and correction2 are 1 - beta1^t and 1 - beta2^t."""
+    np.multiply(m, beta1, out=m)
+    np.multiply(g, 1 - beta1, out=scratch)
+    np.add(m, scratch, out=m)  # (A1)
+    np.multiply(v, beta2, out=v)
+    np.multiply(g, g, out=scratch)
+    np.multiply(scratch, 1 - beta2, out=scratch)
+    np.add(v, scratch, out=v)  # (A2)
+    np.divide(v, correction2, out=scratch)  # (A4)
+    np.sqrt(scratch, out=scratch)
+    np.add(scratch, eps, out=scratch)
+    np.divide(m, scratch, out=scratch)
+    np.multiply(scratch, lr / correction1, out=scratch)  # (A3)
+    np.subtract(theta, scratch, out=theta)  # (A5)
