@@ -13,15 +13,14 @@ import numpy as np
 from .backend import Backend
 
 
-def size(name: str, value: Any) -> int:
-    """Return `value` as a whole number, at least 1."""
+def whole(name: str, value: Any, low: int = 1) -> int:
+    """Return `value` as a whole number, at least `low`."""
     try:
-        length = operator.index(value)
+        if isinstance(value, bool) or operator.index(value) < low:
+            raise TypeError
     except TypeError:
-        length = 0
-    if length < 1 or isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}; expected a whole number, at least 1")
-    return length
+        raise ValueError(f"{name} is {value!r}; expected a whole number, at least {low}") from None
+    return operator.index(value)
 
 
 def number(name: str, value: Any, low: float, high: float = float("inf"), *, above: bool = False) -> float:

@@ -6,7 +6,6 @@ import http.client
 import os
 import socket
 import sys
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -17,13 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import checks
+from .files import replace_file
 
 DATA = ("auto", "mnist", "digits")
 NETWORK_TIMEOUT = 20  # seconds that a silent server is waited for
 
 
 class DataUnavailable(RuntimeError):
-    """The data cannot be had here; the message says why, and what to do."""
+    """The data cannot be had here: `reason` says why, `remedy` what to do."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}: {remedy}, or use --data digits")
+        self.reason, self.remedy = reason, remedy
 
 
 class Dataset(NamedTuple):
@@ -68,8 +72,10 @@ def load(name: str = "auto", data_home: str | os.PathLike | None = None, dtype: 
     except DataUnavailable as error:
         if name == "mnist":
             raise
-        print(f"This is not MNIST but scikit-learn's 1,797 digits of 8x8 pixels, because {error.args[1]}.", file=sys.stderr)
-        print(f"To get MNIST: {error.args[2]}.", file=sys.stderr)
+        print(
+            f"This is not MNIST but scikit-learn's 1,797 digits of 8x8 pixels, because {error.reason}.", file=sys.stderr
+        )
+        print(f"To get MNIST: {error.remedy}.", file=sys.stderr)
         return load_digits(dtype)
 
 
@@ -86,7 +92,7 @@ def load_digits(dtype: Any = "float32") -> Dataset:
 
 
 def load_mnist(data_home: str | os.PathLike | None = None, dtype: Any = "float32") -> Dataset:
-    """Load MNIST (LeCun et al. 1998) with its official split: T = 28, D = 28, 60,000 images and 10,000 by other writers.
+    """Load MNIST (LeCun et al. 1998), T = 28, D = 28: 60,000 images to train on and 10,000 by other writers to test.
 
     scikit-learn fetches and keeps it; the decoded arrays are kept beside it, and checked before they are used.
 
@@ -112,15 +118,14 @@ def _fetch(home: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return images (70000, 784) and labels (70000,), uint8, from scikit-learn's cache or from OpenML."""
     from sklearn.datasets import fetch_openml
 
-    print(f"Reading MNIST through scikit-learn (data folder {home}; OpenML sends 15 MB if it is not there) …", file=sys.stderr)
-    how_to_get = (
-        "run once where the network reaches openml.org, or set SCIKIT_LEARN_DATA (or --data-home) to a data folder "
-        "of scikit-learn that holds mnist_784"
+    print(
+        f"Reading MNIST through scikit-learn (data folder {home}; OpenML sends 15 MB if it is not there) …",
+        file=sys.stderr,
     )
     try:
         with _patience(NETWORK_TIMEOUT), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # "Retrying…", said better below
-            # The dtype avoids a crash of scikit-learn 1.9.1 with pandas 3.1 (scikit-learn #34892), and is 4 times leaner.
+            # Without dtype, scikit-learn 1.9.1 crashes on pandas 3.1 (scikit-learn #34892); with it, it is also leaner.
             bunch = fetch_openml(
                 "mnist_784",
                 version=1,
@@ -134,12 +139,15 @@ def _fetch(home: Path) -> tuple[np.ndarray, np.ndarray]:
         labels = np.array([int(str(label).strip("'\"")) for label in bunch.target], dtype=np.uint8)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = f"MNIST is not in {home} and could not be fetched ({type(error).__name__}: {error})"
-        raise DataUnavailable(f"{reason}: {how_to_get}, or use --data digits", reason, how_to_get) from error
+        remedy = (
+            "run once where the network reaches openml.org, or set SCIKIT_LEARN_DATA (or --data-home) to a data folder "
+            "of scikit-learn that holds mnist_784"
+        )
+        raise DataUnavailable(reason, remedy) from error
     fault = _fault(images, labels)
     if fault:
         reason = f"what {home} holds as mnist_784 is not MNIST ({fault})"
-        remedy = f"delete {home / 'openml'} and fetch it again"
-        raise DataUnavailable(f"{reason}: {remedy}, or use --data digits", reason, remedy)
+        raise DataUnavailable(reason, f"delete {home / 'openml'} and run again")
     return images, labels
 
 
@@ -180,19 +188,6 @@ def _write_cache(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
         replace_file(path, lambda file: np.savez(file, images=images, labels=labels))
     except OSError as error:
         print(f"MNIST could not be kept for a faster start ({error}); training goes on.", file=sys.stderr)
-
-
-def replace_file(path: Path, write: Any) -> None:
-    """Call ``write(file)`` on a temporary file beside `path`, then move it there: whole, or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 @contextmanager

@@ -66,13 +66,13 @@ def _each_element(arrays: Arrays, derivative: Callable[[Callable[[complex], Arra
 def directional(
     f: Function, arrays: Arrays, direction: Arrays, h: float | None = None, method: str = "central"
 ) -> float:
-    """Derivative of f along one direction: two evaluations of f whatever the sizes.
+    """Derivative of f along one direction: two evaluations of f, whatever the sizes.
 
     Parameters
     ----------
-    f, arrays : as for `central_difference` and `complex_step`
-    direction : arrays with the keys and shapes of `arrays`, or of some of them
-    h : step; 1e-5 for "central" and 1e-30 for "complex" where it is None
+    f, arrays : as for `central_difference`; as for `complex_step` with the method "complex"
+    direction : arrays with the names and shapes of `arrays`, or of some of them
+    h : step; where it is None, 1e-30 for "complex", and for "central" the one that moves the point by 3e-4 in all
     method : "central" or "complex"
 
     Returns
@@ -82,22 +82,23 @@ def directional(
     Raises
     ------
     ValueError
-        An array is not float64, method is neither of the two, or direction names an array that is not there.
+        An array is not float64, method is neither of the two, or direction has other names or shapes.
     """
     _check_float64(arrays)
-    if not direction.keys() <= arrays.keys():
-        raise ValueError(f"direction names {sorted(direction.keys() - arrays.keys())}; expected names of arrays")
+    for name, d in direction.items():
+        if name not in arrays or np.shape(d) != arrays[name].shape:
+            raise ValueError(f"direction has {name!r} of shape {np.shape(d)}; expected the names and shapes of arrays")
+    if method not in ("central", "complex"):
+        raise ValueError(f"method is {method!r}; expected 'central' or 'complex'")
 
     def along(step: complex) -> Any:
         return f({**arrays, **{name: arrays[name] + step * d for name, d in direction.items()}})
 
-    if method == "central":
-        h = h or 1e-5
-        return float(along(h) - along(-h)) / (2 * h)
     if method == "complex":
         h = h or 1e-30
         return complex(along(1j * h)).imag / h
-    raise ValueError(f"method is {method!r}; expected 'central' or 'complex'")
+    h = h or 3e-4 / float(np.sqrt(sum(np.vdot(d, d) for d in direction.values())))
+    return float(along(h) - along(-h)) / (2 * h)
 
 
 @dataclass(frozen=True)
@@ -132,20 +133,56 @@ def compare(gradients: Arrays, expected: Arrays) -> list[Row]:
     ValueError
         The names or the shapes differ.
     """
-    if gradients.keys() != expected.keys():
-        raise ValueError(f"gradients are of {sorted(gradients)}; expected {sorted(expected)}")
+    _check_names(gradients, expected)
     return [_row(name, np.asarray(gradients[name]), np.asarray(expected[name])) for name in expected]
 
 
 def _row(name: str, gradient: np.ndarray, expected: np.ndarray) -> Row:
-    if gradient.shape != expected.shape:
-        raise ValueError(f"the gradient of {name} has shape {gradient.shape}; expected {expected.shape}")
     difference = np.abs(gradient - expected)
     index = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))  # a NaN counts as largest
     size = max(np.linalg.norm(gradient), np.linalg.norm(expected))
-    error = np.linalg.norm(difference) / size if size > 0 else 0.0
-    error = float(error) if np.isfinite(error) else float("inf")
+    error = _relative(float(np.linalg.norm(difference)), float(size))
     return Row(name, error, float(difference[index]), index, float(gradient[index]), float(expected[index]))
+
+
+def _relative(error: float, size: float) -> float:
+    if not np.isfinite(error) or not np.isfinite(size):
+        return float("inf")
+    return error / size if size > 0 else error
+
+
+def compare_along(
+    f: Function, arrays: Arrays, gradients: Arrays, rng: np.random.Generator, method: str = "central"
+) -> list[Row]:
+    """Compare named gradients with f itself along one random direction for each array: cheap at any size.
+
+    Along a direction of standard normal numbers, the derivative and its error have in the root mean square the norms
+    of the gradient and of its error. So the error reported is relative to the norm of the gradient, as in `compare`.
+
+    Parameters
+    ----------
+    f, arrays, method : as for `directional`
+    gradients : what is checked, the same names and shapes as `arrays`
+    rng : draws the directions
+
+    Returns
+    -------
+    rows : value and expected are the two derivatives; index is empty
+
+    Raises
+    ------
+    ValueError
+        As for `directional` and `compare`.
+    """
+    _check_names(gradients, arrays)
+    rows = []
+    for name, array in arrays.items():
+        direction = rng.standard_normal(array.shape)
+        value = float(np.vdot(gradients[name], direction))
+        expected = directional(f, arrays, {name: direction}, method=method)
+        error = _relative(abs(value - expected), float(np.linalg.norm(gradients[name])))
+        rows.append(Row(name, error, abs(value - expected), (), value, expected))
+    return rows
 
 
 def report(rows: list[Row], tolerance: float) -> str:
@@ -163,3 +200,13 @@ def _check_float64(arrays: Arrays) -> None:
     for name, array in arrays.items():
         if np.asarray(array).dtype != np.float64:
             raise ValueError(f"{name} has dtype {np.asarray(array).dtype}; expected float64")
+
+
+def _check_names(gradients: Arrays, expected: Arrays) -> None:
+    if gradients.keys() != expected.keys():
+        raise ValueError(f"gradients are of {sorted(gradients)}; expected {sorted(expected)}")
+    for name, array in expected.items():
+        if np.shape(gradients[name]) != np.shape(array):
+            raise ValueError(
+                f"the gradient of {name} has shape {np.shape(gradients[name])}; expected {np.shape(array)}"
+            )

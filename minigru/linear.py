@@ -42,8 +42,8 @@ class Linear(Layer):
         dtype: Any = "float32",
         rng: int | np.random.Generator = 0,
     ) -> None:
-        self.in_features = checks.size("in_features", in_features)
-        self.out_features = checks.size("out_features", out_features)
+        self.in_features = checks.whole("in_features", in_features)
+        self.out_features = checks.whole("out_features", out_features)
         super().__init__({("W", "b"): (in_features, out_features)}, backend, dtype)
         self.set("W", uniform(np.random.default_rng(rng), in_features, (in_features, out_features)))
         self._buffers: dict[int, SimpleNamespace] = {}

@@ -55,7 +55,7 @@ class SequenceClassifier:
     ) -> None:
         self.backend = get_backend(backend)
         self.dtype = checks.dtype(dtype)
-        self.num_classes = checks.size("num_classes", num_classes)
+        self.num_classes = checks.whole("num_classes", num_classes)
         rng = np.random.default_rng(rng)
         self.cell = CELLS[checks.choice("cell", cell, tuple(CELLS))](
             input_size, hidden_size, self.backend, self.dtype, rng
@@ -111,7 +111,7 @@ class SequenceClassifier:
             x has another shape, is not real or not finite, or batch_size is not a whole number from 1 up.
         """
         x = self._check(x)
-        batch_size = checks.size("batch_size", batch_size)
+        batch_size = checks.whole("batch_size", batch_size)
         self._loss_is_latest = False
         parts = [self._forward(x[start : start + batch_size]).copy() for start in range(0, len(x), batch_size)]
         return self.backend.to_host(self.backend.xp.concatenate(parts))

@@ -29,8 +29,8 @@ class Recurrent(Layer):
         dtype: Any = "float32",
         rng: int | np.random.Generator = 0,
     ) -> None:
-        D = self.input_size = checks.size("input_size", input_size)
-        H = self.hidden_size = checks.size("hidden_size", hidden_size)
+        D = self.input_size = checks.whole("input_size", input_size)
+        H = self.hidden_size = checks.whole("hidden_size", hidden_size)
         super().__init__({(f"W_{z}", f"b_{z}"): (H + D, H) for z in self.letters}, backend, dtype)
         rng = np.random.default_rng(rng)
         for z in self.letters:

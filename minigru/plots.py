@@ -1,0 +1,104 @@
+"""Figures: arrays in, a matplotlib Figure out. Nothing is shown and nothing is written here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+OURS, OTHER, WRONG = "#0b5fa5", "#d1700b", "#c0392b"
+
+
+def training_curves(history: pd.DataFrame, title: str) -> Figure:
+    """Draw loss and accuracy against the epoch.
+
+    Parameters
+    ----------
+    history : a row an epoch, with the columns of ``history.csv``
+    title : of the figure
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(8, 3.6)
+    loss, accuracy = figure.subplots(1, 2)
+    loss.plot(history["epoch"], history["train_loss_nats"], "o-", color=OURS, label="training")
+    loss.plot(history["epoch"], history["test_loss_nats"], "s--", color=OTHER, label="test")
+    loss.set(xlabel="epoch", ylabel="mean cross-entropy (nats)", ylim=(0, None))
+    loss.legend(frameon=False)
+    accuracy.plot(history["epoch"], history["test_accuracy_percent"], "s--", color=OTHER)
+    accuracy.set(xlabel="epoch", ylabel="test accuracy (%)")
+    last = history.iloc[-1]
+    accuracy.set_title(f"{last['test_accuracy_percent']:.2f} % after epoch {last['epoch']:.0f}", fontsize=10)
+    for axes in (loss, accuracy):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    return figure
+
+
+def digit_grid(images: np.ndarray, predictions: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """Draw images with what the model reads in them; wrong readings are red, framed, and give the truth.
+
+    Parameters
+    ----------
+    images : (N, T, D), from 0 (background) to 1 (ink), N at most 40
+    predictions, labels : (N,)
+    title : of the figure
+    """
+    columns = 8
+    rows = -(-len(images) // columns)
+    figure = _figure(8, 1.15 * rows + 0.6)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, prediction, label in zip(grid.flat, images, predictions, labels, strict=False):
+        right = prediction == label
+        axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        axes.set_title(
+            f"{prediction}" if right else f"{prediction}, is {label}", fontsize=9, color="black" if right else WRONG
+        )
+        if not right:
+            axes.set_axis_on()
+            axes.set(xticks=[], yticks=[])
+            for side in axes.spines.values():
+                side.set(color=WRONG, linewidth=2)
+    figure.suptitle(title)
+    return figure
+
+
+def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """Draw how often each digit (row) was read as each digit (column).
+
+    Parameters
+    ----------
+    predictions, labels : (N,) integers
+    title : of the figure
+    """
+    K = int(max(labels.max(), predictions.max())) + 1
+    counts = np.zeros((K, K), int)
+    np.add.at(counts, (labels, predictions), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) * 100
+    figure = _figure(6.4, 5.8)
+    axes = figure.subplots()
+    # The mistakes are the news: the scale of colours is theirs, and the diagonal is left white.
+    mistakes = np.where(np.eye(K, dtype=bool), np.nan, shares)
+    drawn = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(float(np.nanmax(mistakes)), 1e-9))
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            bold = "bold" if row == column else "normal"
+            color = "white" if mistakes[row, column] > 0.6 * np.nanmax(mistakes) else "black"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, fontweight=bold, color=color)
+    axes.set(xlabel="digit read", ylabel="digit written", xticks=range(K), yticks=range(K))
+    figure.colorbar(drawn, label="share of the digit's images read wrongly (%)", shrink=0.8)
+    figure.suptitle(title)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")

@@ -1,0 +1,94 @@
+"""Hold every gradient that minigru computes by hand to oracles that know nothing of how it was derived.
+
+Small sizes, element by element: central differences of the engine, and the complex step on the reference. Full size
+(28 steps of 28, 128 units): the derivative along one random direction for each array, by both methods. The figure is
+the norm of the difference relative to the norm of the gradient (along a direction: of the two numbers).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigru import BackendUnavailable, cases, cli, gradcheck
+from minigru.backend import BACKENDS, get_backend
+
+EPILOG = """
+exit status: 0 every gradient passes, 1 one fails, 2 an option is wrong or the backend cannot be used
+"""
+METHODS = ("central", "complex")
+TOLERANCES = {"float64": {"central": 1e-8, "complex": 1e-13}, "float32": {"central": 1e-4, "complex": 1e-4}}
+
+
+def errors_by_element(case: cases.Case, dtype: str) -> dict[str, list[gradcheck.Row]]:
+    """Return a comparison a method, element by element."""
+    _, gradients = case.engine(case.arrays)
+    # A float32 engine is too coarse to be differenced: there, the reference in float64 is.
+    function = (lambda arrays: case.engine(arrays)[0]) if dtype == "float64" else case.reference
+    oracles = {
+        "central": gradcheck.central_difference(function, case.arrays),
+        "complex": gradcheck.complex_step(case.reference, case.arrays),
+    }
+    return {method: gradcheck.compare(gradients, oracle) for method, oracle in oracles.items()}
+
+
+def errors_by_direction(case: cases.Case, seed: int) -> dict[str, list[gradcheck.Row]]:
+    """Return a comparison a method, along one random direction for each array."""
+    _, gradients = case.engine(case.arrays)
+    return {
+        method: gradcheck.compare_along(case.reference, case.arrays, gradients, np.random.default_rng(seed), method)
+        for method in METHODS
+    }
+
+
+def print_table(title: str, rows: dict[str, list[gradcheck.Row]], tolerances: dict[str, float]) -> bool:
+    """Print one line an array and one column a method; return whether all errors are within the tolerances."""
+    print(f"\n{title}")
+    passed = True
+    for lines in zip(*rows.values(), strict=True):
+        failed = [line for method, line in zip(rows, lines, strict=True) if not line.error <= tolerances[method]]
+        figures = "".join(f"{line.error:12.1e}" for line in lines)
+        verdict = "  ok"
+        if failed:
+            row = failed[-1]
+            where = list(row.index) or ""
+            verdict = f"  FAILED: {row.value:.6g}{' at ' if where else ''}{where or ''}, expected {row.expected:.6g}"
+        print(f"  {lines[0].name:<14}{figures}{verdict}")
+        passed &= not failed
+    return passed
+
+
+def main() -> int:
+    """Print the tables; return 1 if a gradient fails."""
+    parser = cli.Parser(description=__doc__, epilog=EPILOG)
+    parser.add_argument(
+        "--cell", choices=(*cases.LAYERS, "both"), default="both", help="recurrent layer (default: both)"
+    )
+    parser.add_argument("--size", choices=("small", "full", "both"), default="both", help="sizes (default: both)")
+    parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="array library (default: numpy)")
+    parser.add_argument(
+        "--dtype", choices=tuple(TOLERANCES), default="float64", help="numbers of the engine (default: float64)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random directions (default: 0)")
+    options = parser.parse_args()
+    get_backend(options.backend)
+    cells = tuple(cases.LAYERS) if options.cell == "both" else (options.cell,)
+    tolerances = TOLERANCES[options.dtype]
+    limits = ", ".join(f"{method} {tolerances[method]:.0e}" for method in METHODS)
+    print(f"Gradients by hand against oracles: {options.backend}, {options.dtype}; passed up to {limits}")
+    passed = True
+    for size in ("small", "full"):
+        if options.size not in (size, "both"):
+            continue
+        how = "every element" if size == "small" else "full size, one direction an array"
+        print(f"\n{how:<36}central     complex")
+        for case in cases.all_cases(cells, size, options.backend, options.dtype):
+            errors = (
+                errors_by_element(case, options.dtype) if size == "small" else errors_by_direction(case, options.seed)
+            )
+            passed &= print_table(case.name, errors, tolerances)
+    print("\nAll gradients agree." if passed else "\nA gradient is wrong: see FAILED above.")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    cli.run(main, (BackendUnavailable, ValueError), ())

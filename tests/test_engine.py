@@ -1,0 +1,306 @@
+"""The engine computes what the equations say, whatever was in its buffers before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from helpers import BACKWARD, CELLS, FORWARD, poison, randomise, relative
+
+import minigru
+from minigru import reference
+
+SIZES = [(1, 1, 1, 1), (1, 3, 4, 5), (2, 1, 4, 5), (2, 3, 1, 1), (6, 3, 4, 5), (28, 32, 28, 128)]
+SIZE_IDS = [f"T{T}-B{B}-D{D}-H{H}" for T, B, D, H in SIZES]
+
+
+def run_both(cell, T, B, D, H, rng, *, last=True, every=True, first=True, dtype="float64", prepare=lambda layer: None):
+    """Return {name: (engine, reference)} for the states and for every gradient."""
+    layer = CELLS[cell](D, H, dtype=dtype)
+    p = randomise(layer, rng)
+    x = rng.standard_normal((T, B, D)).astype(dtype).astype("float64")
+    c_0 = rng.standard_normal((B, H)).astype(dtype).astype("float64") if first else None
+    dlast = rng.standard_normal((B, H)) if last else None
+    dstates = rng.standard_normal((T, B, H)) if every else None
+    prepare(layer)
+    states = layer.forward(x, c_0).copy()
+    dx, dc_0 = layer.backward(dlast, dstates)
+
+    expected, cache = FORWARD[cell](x, np.zeros((B, H)) if c_0 is None else c_0, p)
+    total = np.zeros((T, B, H)) if dstates is None else dstates.copy()
+    total[-1] += 0 if dlast is None else dlast
+    dx_expected, dc_0_expected, grads = BACKWARD[cell](total, cache)
+    pairs = {"states": (states, expected), "x": (dx, dx_expected), "c_0": (dc_0, dc_0_expected)}
+    return pairs | {name: (layer.grads[name], grads[name]) for name in layer.grads}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=SIZE_IDS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_layer_equals_reference(cell, size, rng):
+    for name, (value, expected) in run_both(cell, *size, rng).items():
+        assert relative(value, expected) < 1e-12, name
+
+
+@pytest.mark.parametrize(("last", "every", "first"), [(True, False, True), (False, True, True), (True, True, False)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradient_may_come_in_at_the_last_state_or_at_all(cell, last, every, first, rng):
+    pairs = run_both(cell, 5, 3, 4, 6, rng, last=last, every=every, first=first)
+    for name, (value, expected) in pairs.items():
+        assert relative(value, expected) < 1e-12, name
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_buffers_full_of_nan_change_nothing(cell, rng):
+    poisoned = []
+
+    def prepare(layer):
+        layer.forward(np.ones((5, 3, 4)))
+        layer.backward(np.ones((3, 6)))
+        poisoned.append(poison(layer))
+
+    for name, (value, expected) in run_both(cell, 5, 3, 4, 6, rng, prepare=prepare).items():
+        assert relative(value, expected) < 1e-12, name
+    assert poisoned[0] > 8
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_float32_engine_is_close_to_the_float64_equations_at_full_size(cell, rng):
+    for name, (value, expected) in run_both(cell, 28, 32, 28, 128, rng, dtype="float32").items():
+        assert value.dtype == np.float32
+        assert relative(value, expected) < 1e-5, name
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_backward_overwrites_and_may_be_repeated(cell, rng):
+    layer = CELLS[cell](4, 6, dtype="float64")
+    layer.forward(rng.standard_normal((5, 3, 4)))
+    dlast = rng.standard_normal((3, 6))
+    dx, dc_0 = (array.copy() for array in layer.backward(dlast))
+    grads = {name: grad.copy() for name, grad in layer.grads.items()}
+    dx_again, dc_0_again = layer.backward(dlast)
+    assert np.array_equal(dx, dx_again)
+    assert np.array_equal(dc_0, dc_0_again)
+    assert all(np.array_equal(grads[name], layer.grads[name]) for name in grads)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_without_dx_all_else_is_the_same(cell, rng):
+    layer = CELLS[cell](4, 6, dtype="float64")
+    layer.forward(rng.standard_normal((5, 3, 4)))
+    dlast = rng.standard_normal((3, 6))
+    expected = layer.backward(dlast)[1].copy(), {name: grad.copy() for name, grad in layer.grads.items()}
+    dx, dc_0 = layer.backward(dlast, need_dx=False)
+    assert dx is None
+    assert np.array_equal(dc_0, expected[0])
+    assert all(np.array_equal(layer.grads[name], grad) for name, grad in expected[1].items())
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_sequence_in_three_chunks_with_the_state_carried(cell, rng):
+    layer = CELLS[cell](4, 6, dtype="float64")
+    x = rng.standard_normal((9, 3, 4))
+    whole = layer.forward(x).copy()
+    state, parts = None, []
+    for chunk in np.split(x, [2, 5]):
+        states = layer.forward(chunk, state)
+        parts.append(states.copy())
+        state = states[-1]
+    assert relative(np.concatenate(parts), whole) < 1e-14
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_batch_size_may_change_and_change_back(cell, rng):
+    layer = CELLS[cell](4, 6, dtype="float64")
+    x = rng.standard_normal((5, 3, 4))
+    first = layer.forward(x).copy()
+    layer.forward(rng.standard_normal((7, 2, 4)))
+    assert np.array_equal(layer.forward(x), first)
+
+
+def test_only_the_latest_sizes_keep_their_buffers():
+    gru = minigru.GRU(2, 3)
+    for T in range(1, 10):
+        gru.forward(np.ones((T, 1, 2)))
+    assert list(gru._buffers) == [(T, 1) for T in (6, 7, 8, 9)]
+
+
+@pytest.mark.parametrize("layout", ["fortran", "strided", "reversed", "read-only", "float32", "integer", "list"])
+def test_input_of_any_layout_and_real_type(layout, rng):
+    x = rng.integers(-3, 4, (5, 3, 4)).astype("float64")
+    given = {
+        "fortran": np.asfortranarray(x),
+        "strided": np.repeat(x, 2, axis=2)[:, :, ::2],
+        "reversed": x[::-1].copy()[::-1],
+        "read-only": x.copy(),
+        "float32": x.astype("float32"),
+        "integer": x.astype("int8"),
+        "list": x.tolist(),
+    }[layout]
+    if layout == "read-only":
+        given.flags.writeable = False
+    gru = minigru.GRU(4, 6, dtype="float64")
+    expected = gru.forward(x).copy(), gru.backward(np.ones((3, 6)))[0].copy()
+    assert np.array_equal(gru.forward(given), expected[0])
+    assert np.array_equal(gru.backward(np.asfortranarray(np.ones((3, 6))))[0], expected[1])
+
+
+def test_saturated_gates_stay_finite_and_silent():
+    gru = minigru.GRU(1, 2, dtype="float32")
+    gru.vector[...] = 0
+    gru.params["W_u"][2] = gru.params["W_r"][2] = gru.params["W_c"][2] = 50
+    states = gru.forward(np.array([1.0, -1.0, 1.0]).reshape(3, 1, 1))  # filterwarnings turns a warning into an error
+    assert np.array_equal(states[:, 0], [[1, 1], [1, 1], [1, 1]])  # write 1; then keep it; then write 1 again
+    dx, dc_0 = gru.backward(np.ones((1, 2)))
+    assert np.isfinite(dx).all()
+    assert np.isfinite(dc_0).all()
+
+
+def test_linear_equals_reference(rng):
+    layer = minigru.Linear(4, 5, dtype="float64")
+    p = randomise(layer, rng)
+    layer.forward(np.ones((3, 4)))
+    layer.backward(np.ones((3, 5)))
+    assert poison(layer) > 4
+    x, dy = rng.standard_normal((3, 4)), rng.standard_normal((3, 5))
+    expected, cache = reference.linear(x, p)
+    dx, grads = reference.linear_backward(dy, cache)
+    assert relative(layer.forward(x), expected) < 1e-14
+    assert relative(layer.backward(dy), dx) < 1e-14
+    assert all(relative(layer.grads[name], grads[name]) < 1e-14 for name in grads)
+
+
+def test_loss_equals_reference_and_backward_may_be_repeated(rng):
+    criterion = minigru.SoftmaxCrossEntropy(dtype="float64")
+    logits, labels = rng.standard_normal((5, 3)), np.array([0, 2, 1, 1, 0])
+    criterion.forward(logits, labels)
+    criterion.backward()
+    assert poison(criterion) > 4
+    expected, cache = reference.softmax_cross_entropy(logits, labels)
+    assert criterion.forward(logits, labels) == pytest.approx(expected, rel=1e-14)
+    for _ in range(2):
+        assert relative(criterion.backward(), reference.softmax_cross_entropy_backward(cache)) < 1e-14
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_loss_of_huge_logits_is_right(dtype):
+    criterion = minigru.SoftmaxCrossEntropy(dtype=dtype)
+    loss = criterion.forward([[1e4, -1e4, 0], [-1e4, 1e4, 1e4]], [1, 2])
+    assert loss == pytest.approx((2e4 + np.log(2)) / 2, rel=1e-6)
+    assert np.allclose(criterion.backward(), [[0.5, -0.5, 0], [0, 0.25, -0.25]])
+
+
+def test_losses_of_two_steps_are_two_numbers():
+    criterion = minigru.SoftmaxCrossEntropy()
+    losses = [criterion.forward([[value, 0.0]], [0]) for value in (0, 1)]
+    assert losses[0] == pytest.approx(np.log(2))
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_model_is_its_layers_in_a_row(cell, rng):
+    T, B, D, H, K = 5, 3, 4, 6, 3
+    model = minigru.SequenceClassifier(D, H, K, cell, dtype="float64")
+    randomise(model, rng)
+    x, y = rng.standard_normal((B, T, D)), np.array([2, 0, 1])
+    model.loss(x, y)
+    model.backward()
+    assert poison(model) > 12
+
+    p = {name.partition(".")[2]: view.copy() for name, view in model.params.items()}
+    states, caches = FORWARD[cell](x.transpose(1, 0, 2), np.zeros((B, H)), p)
+    logits, linear_cache = reference.linear(states[-1], p)
+    loss, loss_cache = reference.softmax_cross_entropy(logits, y)
+    dlast, grads = reference.linear_backward(reference.softmax_cross_entropy_backward(loss_cache), linear_cache)
+    dstates = np.zeros_like(states)
+    dstates[-1] = dlast
+    grads = {**BACKWARD[cell](dstates, caches)[2], **grads}
+
+    assert model.loss(x, y) == pytest.approx(loss, rel=1e-13)
+    model.backward()
+    for name, grad in model.grads.items():
+        assert relative(grad, grads[name.partition(".")[2]]) < 1e-12, name
+    assert relative(model.logits(x), logits) < 1e-13
+    assert relative(model.predict_proba(x), np.exp(loss_cache[0])) < 1e-13
+    assert np.array_equal(model.predict(x), logits.argmax(axis=1))
+    assert relative(model.logits(x, batch_size=2), logits) < 1e-13
+
+
+def test_two_training_steps_in_a_row_equal_the_reference(rng):
+    T, B, D, H, K = 4, 3, 2, 5, 3
+    model = minigru.SequenceClassifier(D, H, K, dtype="float64")
+    p = {name.partition(".")[2]: view.copy() for name, view in model.params.items()}
+    moments = {name: (0.0, 0.0) for name in p}
+    adam = minigru.Adam(model, lr=0.1)
+    for t in (1, 2):
+        x, y = rng.standard_normal((B, T, D)), rng.integers(K, size=B)
+        model.loss(x, y)
+        model.backward()
+        adam.step()
+        states, caches = reference.gru_forward(x.transpose(1, 0, 2), np.zeros((B, H)), p)
+        logits, linear_cache = reference.linear(states[-1], p)
+        _, loss_cache = reference.softmax_cross_entropy(logits, y)
+        dlast, grads = reference.linear_backward(reference.softmax_cross_entropy_backward(loss_cache), linear_cache)
+        dstates = np.zeros_like(states)
+        dstates[-1] = dlast
+        grads |= reference.gru_backward(dstates, caches)[2]
+        for name, grad in grads.items():
+            p[name], *moments[name] = reference.adam(p[name], grad, *moments[name], t, lr=0.1)
+    for name, view in model.params.items():
+        assert relative(view, p[name.partition(".")[2]]) < 1e-12, name
+
+
+def test_parameters_are_views_of_one_vector():
+    model = minigru.SequenceClassifier(4, 6, 3)
+    assert sum(view.size for view in model.params.values()) == model.vector.size
+    model.vector[...] = 7
+    model.gradient[...] = 8
+    assert all((view == 7).all() for view in model.params.values())
+    assert all((view == 8).all() for view in model.grads.values())
+    assert (model.cell.params["W_u"] == 7).all()
+    assert {name: view.shape for name, view in model.params.items()} == {
+        "gru.W_u": (10, 6), "gru.b_u": (6,), "gru.W_r": (10, 6), "gru.b_r": (6,), "gru.W_c": (10, 6), "gru.b_c": (6,),
+        "linear.W": (6, 3), "linear.b": (3,),
+    }  # fmt: skip
+
+
+def test_seed_fixes_the_weights_and_biases_start_at_zero():
+    one, same, other = (minigru.SequenceClassifier(4, 6, 3, rng=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one.vector, same.vector)
+    assert not np.array_equal(one.vector, other.vector)
+    assert not one.params["gru.b_u"].any()
+    bound = one.params["gru.W_u"][:6]
+    assert 0.3 < abs(bound).max() <= 6**-0.5
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_step_allocates_no_array_after_the_first(cell, rng):
+    model = minigru.SequenceClassifier(28, 128, 10, cell)
+    adam = minigru.Adam(model)
+    x, y = rng.random((32, 28, 28)).astype("float32"), rng.integers(10, size=32)
+
+    def step():
+        model.loss(x, y)
+        model.backward()
+        minigru.clip_by_global_norm(model, 1.0)
+        adam.step()
+
+    step()
+    tracemalloc.start()
+    try:
+        step()
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        step()
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert peak < 8000  # Python's own objects; one (B, H) array alone is 16384 bytes
+
+
+def test_import_needs_numpy_alone():
+    code = "import sys, minigru; print([m for m in ('cupy', 'sklearn', 'pandas', 'matplotlib', 'tqdm') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
