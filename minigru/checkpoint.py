@@ -54,8 +54,8 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         There is no such file, it is damaged, or it is not a checkpoint of minigru.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
         meta = json.loads(str(arrays.pop("meta")))
         if meta["format"] != FORMAT:
             raise CheckpointError(f"{path} has checkpoint format {meta['format']!r}; expected {FORMAT}")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -19,17 +21,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help lists the options\n")
 
 
-def run(
-    main: Callable[[], int], expected: tuple[type[BaseException], ...], failed: tuple[type[BaseException], ...]
-) -> NoReturn:
-    """Exit with what ``main()`` returns; with 2 for an `expected` error, 1 for a `failed` run, 130 for Ctrl-C."""
+@contextmanager
+def exit_on(status: int, *errors: type[BaseException]) -> Iterator[None]:
+    """Turn one of `errors` into its message on stderr and an exit with `status`; any other is a bug, and traced."""
     try:
-        sys.exit(main())
-    except expected as error:
-        status, message = 2, str(error)
-    except failed as error:
-        status, message = 1, str(error)
-    except KeyboardInterrupt:
-        status, message = 130, "interrupted"
-    print(f"{sys.argv[0].rpartition('/')[2]}: {message}", file=sys.stderr)
-    sys.exit(status)
+        yield
+    except errors as error:
+        print(f"{Path(sys.argv[0]).name}: {error or 'stopped'}", file=sys.stderr)
+        sys.exit(status)

@@ -168,8 +168,8 @@ def _fault(images: np.ndarray, labels: np.ndarray) -> str | None:
 def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the decoded arrays, or None where the file is missing, damaged or something else."""
     try:
-        with np.load(path, allow_pickle=False) as file:  # each array carries a checksum, tested as it is read
-            images, labels = file["images"], file["labels"]
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]  # their checksums are tested as they are read
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

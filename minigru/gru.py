@@ -6,7 +6,7 @@ between them, in `minigru.kernels`. Each rearrangement has a tag (F…) of its o
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from .recurrent import Recurrent
@@ -25,7 +25,7 @@ class GRU(Recurrent):
     hidden_size : H, the length of the memory c
     backend : "numpy", "cupy" or a `Backend`
     dtype : "float32" or "float64"
-    rng : seed or NumPy Generator for the initial weights; biases start at zero
+    rng : seed or NumPy Generator for the initial weights; biases start at 0, but b_u at -1
 
     Attributes
     ----------
@@ -40,6 +40,8 @@ class GRU(Recurrent):
     """
 
     letters = "urc"
+    # Memory is kept at first, so that gradients reach far back (Jozefowicz et al. 2015, for the LSTM's forget gate).
+    first_biases = MappingProxyType({"b_u": -1.0})
 
     def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
         D, H, empty = self.input_size, self.hidden_size, self._empty

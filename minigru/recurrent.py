@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from .params import Layer, remember, uniform
 class Recurrent(Layer):
     """Base of `GRU` and `RNN`: a cell run over T steps, time major.
 
-    A subclass names its affine maps in ``letters`` and writes the schedule: ``_forward``, ``_backward`` and the
-    buffers of both, which are made once for each (T, B) and belong to the layer.
+    A subclass names its affine maps in ``letters``, the biases that do not start at zero in ``first_biases``, and
+    writes the schedule: ``_forward``, ``_backward`` and the buffers of both, which are made once for each (T, B) and
+    belong to the layer.
     """
 
     letters: str
+    first_biases: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
         self,
@@ -35,6 +38,8 @@ class Recurrent(Layer):
         rng = np.random.default_rng(rng)
         for z in self.letters:
             self.set(f"W_{z}", np.concatenate([uniform(rng, H, (H, H)), uniform(rng, D, (D, H))]))
+        for name, value in self.first_biases.items():
+            self.params[name][...] = value
         self._buffers: dict[tuple[int, int], SimpleNamespace] = {}
         self._ran: Any = None
 

@@ -19,11 +19,20 @@ import pandas as pd
 from . import checkpoint, checks
 from .adam import SCHEDULES, Adam, clip_by_global_norm
 from .backend import BACKENDS
+from .checkpoint import CheckpointError
 from .data import DATA, Dataset
 from .files import replace_file
 from .loss import SoftmaxCrossEntropy
 from .model import CELLS, SequenceClassifier
 
+HISTORY = (
+    "epoch",
+    "train_loss_nats",
+    "test_loss_nats",
+    "test_accuracy_percent",
+    "train_seconds",
+    "images_per_second",
+)
 READ_EVERY = 100  # steps between two looks at the loss, which make the host wait for the device
 
 
@@ -127,7 +136,7 @@ class Trainer:
         self.epoch = 0
         self._losses = np.empty(0)  # of the steps done in the current epoch
         self._generator_state = self.rng.bit_generator.state  # at the start of the current epoch
-        self.history = pd.DataFrame()
+        self.history = pd.DataFrame(columns=HISTORY)
 
     def save(self) -> None:
         """Write the checkpoint and the history; each file is replaced only when it is whole."""
@@ -148,9 +157,11 @@ class Trainer:
         checkpoint.restore(path, arrays, self.model, self.adam)
         self.rng.bit_generator.state = self._generator_state = meta["generator"]
         self.epoch, self._losses = meta["epoch"], arrays["losses"]
-        if (self.out / "history.csv").exists():
-            history = pd.read_csv(self.out / "history.csv")
-            self.history = history[history["epoch"] <= self.epoch]
+        try:
+            history = pd.read_csv(self.out / "history.csv")[list(HISTORY)]
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{self.out / 'history.csv'} does not go with the checkpoint ({error})") from error
+        self.history = history[history["epoch"] <= self.epoch]
 
     def run(self, *, quiet: bool = False) -> bool:
         """Train until config.epochs are done, saving after each, or until Ctrl-C, saving at once.
@@ -237,15 +248,8 @@ class Trainer:
         self.epoch += 1
         self._losses = np.empty(0)
         self._generator_state = self.rng.bit_generator.state
-        row = {
-            "epoch": self.epoch,
-            "train_loss_nats": train_loss,
-            "test_loss_nats": test_loss,
-            "test_accuracy_percent": accuracy,
-            "train_seconds": seconds,
-            "images_per_second": images / seconds,
-        }
-        self.history = pd.concat([self.history, pd.DataFrame([row])], ignore_index=True)
+        row = (self.epoch, train_loss, test_loss, accuracy, seconds, images / seconds)
+        self.history = pd.DataFrame([*self.history.itertuples(index=False), row], columns=HISTORY)
         if not quiet:
             print(
                 f"epoch {self.epoch:{len(str(self.config.epochs))}d}/{self.config.epochs}  loss {train_loss:.4f}  "

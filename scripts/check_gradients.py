@@ -7,6 +7,8 @@ the norm of the difference relative to the norm of the gradient (along a directi
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 from minigru import BackendUnavailable, cases, cli, gradcheck
@@ -70,7 +72,8 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random directions (default: 0)")
     options = parser.parse_args()
-    get_backend(options.backend)
+    with cli.exit_on(2, BackendUnavailable):
+        get_backend(options.backend)
     cells = tuple(cases.LAYERS) if options.cell == "both" else (options.cell,)
     tolerances = TOLERANCES[options.dtype]
     limits = ", ".join(f"{method} {tolerances[method]:.0e}" for method in METHODS)
@@ -91,4 +94,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(main, (BackendUnavailable, ValueError), ())
+    with cli.exit_on(130, KeyboardInterrupt):
+        sys.exit(main())

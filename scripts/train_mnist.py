@@ -86,31 +86,38 @@ def resumed(path: Path, given: dict[str, Any]) -> Config:
     return replace(saved, **{name: value for name, value in given.items() if name in free})
 
 
-def main() -> int:
-    """Train, and leave the results in a folder."""
-    given, other = parse_args()
-    out: Path = other["out"] or Path("runs", time.strftime("%Y-%m-%d_%H-%M-%S"))
+def prepare(given: dict[str, Any], out: Path, resume: bool, data_home: str | None) -> tuple[Trainer, data.Dataset]:
+    """Return the run that the options ask for, ready to go; only then is a folder made and a file written."""
     path = out / "checkpoint.npz"
-    config = resumed(path, given) if other["resume"] else Config(**given)
-    if path.exists() and not other["resume"]:
+    if path.exists() and not resume:
         raise ValueError(f"{out} already holds a run: add --resume to go on with it, or choose another --out")
+    config = resumed(path, given) if resume else Config(**given)
     get_backend(config.backend)
-    dataset = data.load(config.data, other["data_home"], config.dtype)
+    dataset = data.load(config.data, data_home, config.dtype)
     config = replace(config, data=dataset.name)
     trainer = Trainer(config, dataset, out)
-    if other["resume"]:
+    if resume:
         trainer.resume()
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"minigru": __version__, **asdict(config)}, indent=2) + "\n"
     replace_file(out / "config.json", lambda file: file.write(text.encode()))
+    return trainer, dataset
 
-    if not trainer.run(quiet=other["quiet"]):
-        print(
-            f"Stopped in epoch {trainer.epoch + 1}, saved. Go on: {sys.argv[0]} --out {out} --resume", file=sys.stderr
-        )
-        return 130
-    _, accuracy, predictions = trainer.evaluate()
-    write_figures(trainer, dataset, predictions, out)
+
+def main() -> int:
+    """Train, and leave the results in a folder."""
+    given, other = parse_args()
+    out: Path = other["out"] or Path("runs", time.strftime("%Y-%m-%d_%H-%M-%S"))
+    with cli.exit_on(2, ValueError, BackendUnavailable, CheckpointError, DataUnavailable, OSError):
+        trainer, dataset = prepare(given, out, other["resume"], other["data_home"])
+    with cli.exit_on(1, Diverged, OSError):
+        completed = trainer.run(quiet=other["quiet"])
+        if not completed:
+            home = f" --data-home {other['data_home']}" if other["data_home"] else ""
+            print(f"Stopped and saved. Go on: python {sys.argv[0]} --out {out} --resume{home}", file=sys.stderr)
+            return 130
+        _, accuracy, predictions = trainer.evaluate()
+        write_figures(trainer, dataset, predictions, out)
     print(f"Test accuracy: {accuracy:.2f} % of {len(dataset.y_test):,} {dataset.name} images")
     print(f"Results: {out} (checkpoint.npz, history.csv, config.json, curves.png, digits.png, confusion.png)")
     return 0
@@ -134,5 +141,5 @@ def write_figures(trainer: Trainer, dataset: data.Dataset, predictions: Any, out
 
 
 if __name__ == "__main__":
-    expected = (ValueError, BackendUnavailable, CheckpointError, DataUnavailable, OSError)
-    cli.run(main, expected, (Diverged,))
+    with cli.exit_on(130, KeyboardInterrupt):
+        sys.exit(main())

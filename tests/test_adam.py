@@ -1,0 +1,106 @@
+"""Adam, its schedules and the clipping, against the published algorithm and another implementation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import relative
+
+import minigru
+from minigru import reference
+
+# Made with torch 2.13.0: w = tensor([1, -2, 3], float64), Adam([w], lr=0.1, betas=(0.8, 0.95), eps=1e-3);
+# at step t = 1 … 5, w.grad = sin(w * t) - 0.5, then step(); w after each.
+TORCH = [
+    [0.900291995539582, -1.900070907028615, 3.099722129592532],
+    [0.800448830672401, -1.842966634348839, 3.198795880587744],
+    [0.710236524336083, -1.810967724657196, 3.298955073267715],
+    [0.666174300406517, -1.747390256560666, 3.369813960187427],
+    [0.690954959917391, -1.671002223762834, 3.453458912630236],
+]
+
+
+def quadratic(N, dtype="float64"):
+    layer = minigru.Linear(N - 1, 1, dtype=dtype)  # N parameters
+    layer.vector[...] = np.arange(N) - 1
+    return layer
+
+
+def test_thousand_steps_equal_the_published_recurrence(rng):
+    layer = quadratic(5)
+    adam = minigru.Adam(layer, lr=0.01, beta1=0.8, beta2=0.95, eps=1e-6)
+    theta, m, v = layer.vector.copy(), np.zeros(5), np.zeros(5)
+    for t in range(1, 1001):
+        gradient = rng.standard_normal(5) * 10.0 ** rng.integers(-8, 3)
+        layer.gradient[...] = gradient
+        adam.step()
+        theta, m, v = reference.adam(theta, gradient, m, v, t, lr=0.01, beta1=0.8, beta2=0.95, eps=1e-6)
+    assert relative(layer.vector, theta) < 1e-12
+    assert relative(adam.m, m) < 1e-12
+    assert relative(adam.v, v) < 1e-12
+    assert adam.t == 1000
+
+
+def test_steps_equal_those_of_another_implementation():
+    layer = quadratic(3)
+    layer.vector[...] = [1, -2, 3]
+    adam = minigru.Adam(layer, lr=0.1, beta1=0.8, beta2=0.95, eps=1e-3)
+    for t, expected in enumerate(TORCH, start=1):
+        layer.gradient[...] = np.sin(layer.vector * t) - 0.5
+        adam.step()
+        assert np.allclose(layer.vector, expected, rtol=0, atol=2e-15)
+
+
+def test_first_step_has_the_length_of_the_learning_rate():
+    layer = quadratic(4)
+    start = layer.vector.copy()
+    layer.gradient[...] = [1e-3, -5, 1e4, 0]
+    minigru.Adam(layer, lr=0.5).step()
+    assert np.allclose(layer.vector - start, [-0.5, 0.5, -0.5, 0], atol=1e-5)
+
+
+def test_gradient_is_left_alone():
+    layer = quadratic(3)
+    layer.gradient[...] = [1, 2, 3]
+    minigru.Adam(layer).step()
+    assert np.array_equal(layer.gradient, [1, 2, 3])
+
+
+def test_schedules():
+    assert [minigru.constant(0.1, step, 4) for step in range(4)] == [0.1] * 4
+    cosine = [minigru.cosine(0.1, step, 4) for step in range(5)]
+    assert cosine == pytest.approx([0.1, 0.05 + 0.05 * 0.5**0.5, 0.05, 0.05 - 0.05 * 0.5**0.5, 0])
+
+
+@pytest.mark.parametrize(("norm", "factor"), [(10.0, 1.0), (2.5, 0.5), (5.0, 1.0)])
+def test_clipping(norm, factor):
+    layer = quadratic(3)
+    layer.gradient[...] = [3, 0, -4]
+    assert float(minigru.clip_by_global_norm(layer, norm)) == pytest.approx(5)
+    assert np.allclose(layer.gradient, np.array([3, 0, -4]) * factor)
+
+
+def test_clipping_of_a_zero_gradient():
+    layer = quadratic(3)
+    assert float(minigru.clip_by_global_norm(layer, 1.0)) == 0
+    assert not layer.gradient.any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lr": -1}, "lr is -1; expected a finite number at least 0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"lr": "1e-3"}, "lr is '1e-3'"),
+        ({"lr": float("inf")}, "lr is inf"),
+        ({"beta1": 1}, "beta1 is 1; expected a finite number at least 0 and below 1"),
+        ({"beta2": -0.1}, "beta2 is -0.1"),
+        ({"eps": 0}, "eps is 0; expected a finite number above 0"),
+        ({"eps": True}, "eps is True"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        minigru.Adam(quadratic(3), **arguments)
+    with pytest.raises(ValueError, match="max_norm is 0"):
+        minigru.clip_by_global_norm(quadratic(3), 0)

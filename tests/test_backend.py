@@ -1,0 +1,68 @@
+"""Which backend is used, and what is said when CuPy is asked for and cannot be."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import minigru
+
+
+def fake_cupy(*, available=True, driver=13000, operation=lambda n: np.ones(n)):
+    """Return what `get_backend` asks of CuPy before it trusts it; no GPU code runs."""
+    runtime = SimpleNamespace(driverGetVersion=lambda: driver)
+    return SimpleNamespace(is_available=lambda: available, cuda=SimpleNamespace(runtime=runtime), ones=operation)
+
+
+def fail(error):
+    def operation(n):
+        raise error
+
+    return operation
+
+
+@pytest.mark.parametrize(
+    ("cupy", "words"),
+    [
+        (None, ["CuPy is not installed", "cupy-cuda13x", "cupy-cuda12x", "--backend numpy"]),
+        (fake_cupy(available=False, driver=0), ["no NVIDIA driver", "--backend numpy"]),
+        (fake_cupy(available=False), ["no CUDA device", "--backend numpy"]),
+        (fake_cupy(operation=fail(ImportError("libcublas.so.13: cannot open"))), ["libcublas.so.13", "[ctk]"]),
+        (fake_cupy(operation=fail(RuntimeError("cudaErrorX\nmore"))), ["cudaErrorX", "[ctk]"]),
+    ],
+    ids=["not installed", "no driver", "no device", "no libraries", "CUDA error"],
+)
+def test_unusable_cupy_says_why_in_one_sentence(cupy, words, monkeypatch):
+    if cupy is None:
+        # A finder that comes first makes `import cupy` fail as it does where CuPy is not installed.
+        class Absent:
+            @staticmethod
+            def find_spec(name, path=None, target=None):
+                if name == "cupy":
+                    raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
+
+        monkeypatch.delitem(sys.modules, "cupy", raising=False)
+        monkeypatch.setattr(sys, "meta_path", [Absent, *sys.meta_path])
+    else:
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+    with pytest.raises(minigru.BackendUnavailable) as caught:
+        minigru.get_backend("cupy")
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_numpy_backend_and_passing_a_backend_on():
+    backend = minigru.get_backend("numpy")
+    assert backend.xp is np
+    assert backend.name == "numpy"
+    assert minigru.get_backend(backend) is backend
+    assert minigru.GRU(2, 3, backend=backend).backend is backend
+    array = np.ones(3)
+    assert backend.to_device(array) is array
+    assert backend.to_host(array) is array
+    with pytest.raises(AttributeError):
+        backend.xp = None

@@ -1,0 +1,134 @@
+"""Bad input of every public call: the error names the argument, what came and what was expected; nothing changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import minigru
+
+T, B, D, H, K = 3, 2, 4, 5, 3
+X = np.ones((T, B, D))
+NAN, INF = np.full((T, B, D), np.nan), np.full((T, B, D), np.inf)
+
+
+def gru(dtype="float32"):
+    layer = minigru.GRU(D, H, dtype=dtype)
+    layer.forward(X)
+    return layer
+
+
+def linear():
+    layer = minigru.Linear(D, K)
+    layer.forward(np.ones((B, D)))
+    return layer
+
+
+def model():
+    return minigru.SequenceClassifier(D, H, K)
+
+
+LOSS = minigru.SoftmaxCrossEntropy
+XB = np.ones((B, T, D))
+
+BAD = {
+    "size 0": (lambda: minigru.GRU(0, H), "input_size is 0; expected a whole number, at least 1"),
+    "size -1": (lambda: minigru.RNN(D, -1), "hidden_size is -1"),
+    "size 1.5": (lambda: minigru.GRU(1.5, H), "input_size is 1.5"),
+    "size True": (lambda: minigru.Linear(True, K), "in_features is True"),
+    "size text": (lambda: minigru.Linear(D, "3"), "out_features is '3'"),
+    "classes": (lambda: minigru.SequenceClassifier(D, H, 0), "num_classes is 0"),
+    "dtype": (lambda: minigru.GRU(D, H, dtype="float16"), "dtype is 'float16'; expected 'float32' or 'float64'"),
+    "dtype int": (lambda: minigru.SoftmaxCrossEntropy(dtype=int), "expected 'float32' or 'float64'"),
+    "dtype none": (lambda: minigru.GRU(D, H, dtype="flaot"), "dtype is 'flaot'"),
+    "backend": (lambda: minigru.GRU(D, H, backend="torch"), "backend is 'torch'; expected one of 'numpy', 'cupy'"),
+    "backend type": (lambda: minigru.get_backend(None), "backend is None"),
+    "cell": (lambda: minigru.SequenceClassifier(D, H, K, cell="lstm"), "cell is 'lstm'; expected one of 'gru', 'rnn'"),
+    "x 2-d": (lambda: gru().forward(X[0]), r"x has shape \(2, 4\); expected \(T, B, 4\)"),
+    "x wide": (lambda: gru().forward(np.ones((T, B, D + 1))), r"x has shape \(3, 2, 5\); expected \(T, B, 4\)"),
+    "x empty": (lambda: gru().forward(np.ones((0, B, D))), r"x has shape \(0, 2, 4\)"),
+    "x no batch": (lambda: gru().forward(np.ones((T, 0, D))), r"x has shape \(3, 0, 4\)"),
+    "x scalar": (lambda: gru().forward(1.0), r"x has shape \(\); expected \(T, B, 4\)"),
+    "x None": (lambda: gru().forward(None), "x has dtype object; expected real numbers"),
+    "x text": (lambda: gru().forward([["a"]]), "x has dtype <U1; expected real numbers"),
+    "x ragged": (lambda: gru().forward([[1, 2], [3]]), "x is a list that is no array"),
+    "x complex": (lambda: gru().forward(X + 1j), "x has dtype complex128; expected real numbers"),
+    "x NaN": (lambda: gru().forward(NAN), "x holds NaN, infinity or a number too large for float32"),
+    "x inf": (lambda: gru("float64").forward(INF), "x holds NaN, infinity or a number too large for float64"),
+    "x too large": (lambda: gru().forward(X * 1e300), "a number too large for float32"),
+    "c_0": (lambda: gru().forward(X, np.ones((B + 1, H))), r"c_0 has shape \(3, 5\); expected \(2, 5\)"),
+    "c_0 NaN": (lambda: gru().forward(X, np.full((B, H), np.nan)), "c_0 holds NaN"),
+    "no gradient": (lambda: gru().backward(), "dlast and dstates are both None; expected one of them, or both"),
+    "dlast": (lambda: gru().backward(np.ones((B, D))), r"dlast has shape \(2, 4\); expected \(2, 5\)"),
+    "dstates": (lambda: gru().backward(None, np.ones((B, H))), r"dstates has shape \(2, 5\); expected \(3, 2, 5\)"),
+    "dstates NaN": (lambda: gru().backward(None, np.full((T, B, H), np.nan)), "dstates holds NaN"),
+    "linear x": (lambda: linear().forward(X), r"x has shape \(3, 2, 4\); expected \(B, 4\)"),
+    "linear dy": (lambda: linear().backward(np.ones((B, D))), r"dy has shape \(2, 4\); expected \(2, 3\)"),
+    "logits": (lambda: LOSS().forward(np.ones(K), [0]), r"logits has shape \(3,\); expected \(B, K\)"),
+    "logits NaN": (lambda: LOSS().forward([[np.nan]], [0]), "logits holds NaN"),
+    "labels shape": (lambda: LOSS().forward(np.ones((B, K)), [0]), r"labels has shape \(1,\); expected \(2,\)"),
+    "labels high": (lambda: LOSS().forward(np.ones((B, K)), [0, 3]), "labels runs from 0 to 3; expected integers"),
+    "labels low": (lambda: LOSS().forward(np.ones((B, K)), [-1, 0]), "labels runs from -1 to 0"),
+    "labels floats": (lambda: LOSS().forward(np.ones((B, K)), [0.0, 1.0]), "labels has dtype float64"),
+    "labels bool": (lambda: LOSS().forward(np.ones((B, K)), [True, False]), "labels has dtype bool"),
+    "model x": (lambda: model().loss(X[0], [0, 0]), r"x has shape \(2, 4\); expected \(B, T, 4\)"),
+    "model y": (lambda: model().loss(XB, [0, 1, 2]), r"y has shape \(3,\); expected \(2,\)"),
+    "model y high": (lambda: model().loss(XB, [0, K]), "y runs from 0 to 3; expected integers from 0 to 2"),
+    "predict": (lambda: model().predict(np.ones((B, T))), "x has shape"),
+    "predict batch": (lambda: model().predict(XB, batch_size=0), "batch_size is 0"),
+    "predict empty": (lambda: model().predict_proba(np.ones((0, T, D))), r"x has shape \(0, 3, 4\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(name):
+    call, message = BAD[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: minigru.GRU(D, H).backward(np.ones((B, H))),
+        lambda: minigru.Linear(D, K).backward(np.ones((B, K))),
+        lambda: minigru.SoftmaxCrossEntropy().backward(),
+        lambda: model().backward(),
+    ],
+    ids=["gru", "linear", "loss", "model"],
+)
+def test_backward_before_forward(call):
+    with pytest.raises(RuntimeError, match=r"backward was called .*; call \w+\(.*\) first"):
+        call()
+
+
+def test_backward_after_a_prediction_is_refused(rng):
+    classifier = model()
+    classifier.loss(XB, [0, 1])
+    classifier.predict(XB)
+    with pytest.raises(RuntimeError, match="without a loss just before"):
+        classifier.backward()
+
+
+def test_a_refused_call_changes_nothing(rng):
+    layer = minigru.GRU(D, H, dtype="float64")
+    x = rng.standard_normal((T, B, D))
+    states = layer.forward(x)
+    expected = states.copy(), layer.backward(np.ones((B, H)))[0].copy(), layer.gradient.copy()
+    for bad in (NAN, X[0], X + 1j):
+        with pytest.raises(ValueError, match=r"^x "):
+            layer.forward(bad)
+    with pytest.raises(ValueError, match=r"^dlast "):
+        layer.backward(np.full((B, H), np.nan))
+    assert np.array_equal(states, expected[0])
+    assert np.array_equal(layer.gradient, expected[2])
+    assert np.array_equal(layer.backward(np.ones((B, H)))[0], expected[1])
+    assert np.array_equal(layer.gradient, expected[2])
+
+
+def test_finite_numbers_whose_sum_overflows_are_let_through():
+    layer = gru()
+    layer.vector[...] = 0
+    x = np.full((T, B, D), 3e38, dtype="float32")
+    assert np.isfinite(layer.forward(x)).all()

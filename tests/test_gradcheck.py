@@ -1,0 +1,91 @@
+"""The checker itself: right where the answer is known, red where a gradient is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from minigru import gradcheck
+
+POINT = {"a": np.array([[0.5, -1.0], [2.0, 0.1]]), "b": np.array([1.5])}
+
+
+def known(arrays):
+    return np.sin(arrays["a"]).sum() * arrays["b"][0] ** 2
+
+
+KNOWN = {"a": np.cos(POINT["a"]) * 1.5**2, "b": np.array([2 * 1.5 * np.sin(POINT["a"]).sum()])}
+
+
+@pytest.mark.parametrize(("method", "tolerance"), [("central_difference", 1e-9), ("complex_step", 1e-15)])
+def test_known_gradient(method, tolerance):
+    before = {name: array.copy() for name, array in POINT.items()}
+    rows = gradcheck.compare(KNOWN, getattr(gradcheck, method)(known, POINT))
+    assert [row.name for row in rows] == ["a", "b"]
+    assert all(row.error < tolerance for row in rows)
+    assert all(np.array_equal(POINT[name], before[name]) for name in before)
+
+
+def test_a_zero_dimensional_array_is_differentiated_too():
+    assert gradcheck.complex_step(lambda a: a["s"] ** 3, {"s": np.array(2.0)})["s"] == pytest.approx(12, rel=1e-15)
+
+
+@pytest.mark.parametrize(("method", "tolerance"), [("central", 1e-7), ("complex", 1e-15)])
+def test_known_directional_derivative(method, tolerance):
+    direction = {"a": np.array([[1.0, 0.0], [-2.0, 3.0]]), "b": np.array([0.5])}
+    expected = sum(np.vdot(KNOWN[name], direction[name]) for name in direction)
+    assert gradcheck.directional(known, POINT, direction, method=method) == pytest.approx(expected, rel=tolerance)
+    along_b = gradcheck.directional(known, POINT, {"b": np.array([1.0])}, method=method)
+    assert along_b == pytest.approx(KNOWN["b"][0], rel=tolerance)
+    assert all(row.error < tolerance for row in along(KNOWN, method))
+
+
+def along(gradients, method="complex"):
+    return gradcheck.compare_along(known, POINT, gradients, np.random.default_rng(0), method)
+
+
+def test_one_wrong_element_is_named_and_found():
+    wrong = {**KNOWN, "a": KNOWN["a"].copy()}
+    wrong["a"][1, 0] += 0.001
+    right, bad = gradcheck.compare(wrong, KNOWN)[::-1]
+    assert right.error == 0
+    assert (bad.name, bad.index) == ("a", (1, 0))
+    assert bad.value - bad.expected == pytest.approx(0.001)
+    assert bad.difference == pytest.approx(0.001)
+    assert bad.error == pytest.approx(0.001 / np.linalg.norm(wrong["a"]), rel=1e-3)
+    table = gradcheck.report([bad, right], 1e-8)
+    assert "FAILED" in table.splitlines()[1]
+    assert "FAILED" not in table.splitlines()[2]
+    assert "[1, 0]" in table
+    assert [row.name for row in along(wrong) if row.error > 1e-6] == ["a"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_fails(value):
+    wrong = {**KNOWN, "b": np.array([value])}
+    row = gradcheck.compare(wrong, KNOWN)[1]
+    assert row.error == float("inf")
+    assert "FAILED" in gradcheck.report([row], 1e-8)
+    assert along(wrong)[1].error == float("inf")
+
+
+def test_zero_gradients_agree_and_a_missed_one_fails():
+    zero = {"a": np.zeros(3)}
+    assert gradcheck.compare(zero, zero)[0].error == 0
+    assert gradcheck.compare(zero, {"a": np.full(3, 1e-20)})[0].error == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gradcheck.complex_step(known, {"a": np.ones(2, "float32")}), "a has dtype float32; expected float64"),
+        (lambda: gradcheck.compare({"a": np.ones(2)}, {"b": np.ones(2)}), r"are of \['a'\]; expected \['b'\]"),
+        (lambda: gradcheck.compare({"a": np.ones(2)}, {"a": np.ones(3)}), r"of a has shape \(2,\); expected \(3,\)"),
+        (lambda: gradcheck.directional(known, POINT, POINT, method="odd"), "method is 'odd'; expected 'central' or"),
+        (lambda: gradcheck.directional(known, POINT, {"z": np.ones(1)}), "direction has 'z' of shape"),
+        (lambda: gradcheck.directional(known, POINT, {"b": np.ones(2)}), r"direction has 'b' of shape \(2,\)"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
