@@ -15,3 +15,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say so wherever the fake device has stood in for a GPU."""
+    fake = sys.modules.get("fake_device")
+    if fake is not None and fake.used:
+        terminalreporter.write_line(fake.BANNER)

@@ -32,20 +32,22 @@ def poison(layer: Any) -> int:
     """Fill every buffer of a layer or model, and its gradients, with NaN; return how many arrays there were."""
     if isinstance(layer, minigru.SequenceClassifier):
         return poison(layer.cell) + poison(layer.linear) + poison(layer.criterion)
-    return _poison(layer._buffers) + _poison(getattr(layer, "grads", {}))
+    found = [*arrays_in(layer._buffers), *getattr(layer, "grads", {}).values()]
+    found = [array for array in found if array.dtype.kind == "f"]  # the classes of the loss are a constant
+    for array in found:
+        array[...] = np.nan
+    return len(found)
 
 
-def _poison(thing: Any) -> int:
+def arrays_in(thing: Any) -> list[np.ndarray]:
+    """Return the arrays in nested dicts, namespaces and lists."""
     if isinstance(thing, np.ndarray):
-        if thing.dtype.kind != "f":
-            return 0  # classes, which is a constant
-        thing[...] = np.nan
-        return 1
+        return [thing]
     if isinstance(thing, SimpleNamespace):
         thing = vars(thing)
     if isinstance(thing, dict):
-        thing = thing.values()
-    return sum(map(_poison, thing)) if thing is not None else 0
+        thing = list(thing.values())
+    return [array for item in thing or [] for array in arrays_in(item)]
 
 
 def relative(value: Any, expected: Any) -> float:

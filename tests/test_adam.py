@@ -51,6 +51,11 @@ def test_steps_equal_those_of_another_implementation():
         assert np.allclose(layer.vector, expected, rtol=0, atol=2e-15)
 
 
+def test_defaults_are_those_of_the_paper():
+    adam = minigru.Adam(quadratic(3))
+    assert (adam.lr, adam.beta1, adam.beta2, adam.eps, adam.t) == (1e-3, 0.9, 0.999, 1e-8, 0)
+
+
 def test_first_step_has_the_length_of_the_learning_rate():
     layer = quadratic(4)
     start = layer.vector.copy()
@@ -95,6 +100,7 @@ def test_clipping_of_a_zero_gradient():
         ({"lr": float("inf")}, "lr is inf"),
         ({"beta1": 1}, "beta1 is 1; expected a finite number at least 0 and below 1"),
         ({"beta2": -0.1}, "beta2 is -0.1"),
+        ({"beta2": 1}, "beta2 is 1; expected a finite number at least 0 and below 1"),
         ({"eps": 0}, "eps is 0; expected a finite number above 0"),
         ({"eps": True}, "eps is True"),
     ],

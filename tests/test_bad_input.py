@@ -64,6 +64,9 @@ BAD = {
     "dstates NaN": (lambda: gru().backward(None, np.full((T, B, H), np.nan)), "dstates holds NaN"),
     "linear x": (lambda: linear().forward(X), r"x has shape \(3, 2, 4\); expected \(B, 4\)"),
     "linear dy": (lambda: linear().backward(np.ones((B, D))), r"dy has shape \(2, 4\); expected \(2, 3\)"),
+    "linear x too large": (lambda: linear().forward(np.full((B, D), 1e300)), "a number too large for float32"),
+    "linear dy too large": (lambda: linear().backward(np.full((B, K), 1e300)), "a number too large for float32"),
+    "logits too large": (lambda: LOSS().forward([[1e300, 0]], [0]), "a number too large for float32"),
     "logits": (lambda: LOSS().forward(np.ones(K), [0]), r"logits has shape \(3,\); expected \(B, K\)"),
     "logits NaN": (lambda: LOSS().forward([[np.nan]], [0]), "logits holds NaN"),
     "labels shape": (lambda: LOSS().forward(np.ones((B, K)), [0]), r"labels has shape \(1,\); expected \(2,\)"),
@@ -99,7 +102,7 @@ def test_bad_input_is_one_sentence(name):
     ids=["gru", "linear", "loss", "model"],
 )
 def test_backward_before_forward(call):
-    with pytest.raises(RuntimeError, match=r"backward was called .*; call \w+\(.*\) first"):
+    with pytest.raises(RuntimeError, match=r"^backward was called .*; call \w+\(.*\) first$"):
         call()
 
 

@@ -148,5 +148,5 @@ def test_replace_file_leaves_the_old_one_when_writing_fails(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         replace_file(path, write)
-    assert path.read_text() == "old"
+    assert path.read_text("utf-8") == "old"
     assert os.listdir(tmp_path) == ["file"]

@@ -70,7 +70,7 @@ def test_history_has_a_row_an_epoch_with_units(run):
 
 
 def test_config_says_what_was_run(run):
-    config = json.loads((run[0] / "config.json").read_text())
+    config = json.loads((run[0] / "config.json").read_text("utf-8"))
     assert config["data"] == "digits"
     assert config["hidden_size"] == 16
     assert config["lr"] == 1e-3
@@ -347,4 +347,4 @@ def test_without_network_mnist_fails_with_one_sentence_and_auto_goes_on(tmp_path
     result = run_script("train_mnist.py", "--epochs", "1", "--hidden-size", "8", *options, **offline)
     assert result.returncode == 0, result.stderr
     assert "This is not MNIST" in result.stderr
-    assert json.loads((tmp_path / "o" / "config.json").read_text())["data"] == "digits"
+    assert json.loads((tmp_path / "o" / "config.json").read_text("utf-8"))["data"] == "digits"

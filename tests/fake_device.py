@@ -1,0 +1,178 @@
+"""A stand-in for CuPy on a machine without a GPU. NO GPU CODE RUNS HERE, and a green test says nothing about any.
+
+It does its arithmetic with NumPy, but keeps the two kinds of arrays apart as CuPy does: what CuPy refuses (implicit
+conversion to NumPy, host and device arrays in one operation, assignment of a host array) is refused in CuPy's words,
+and each wait of the host for the device is counted. So it shows that a step copies nothing to or from the host.
+It lives with the tests, and `get_backend` does not know it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from minigru import Backend
+from minigru.kernels import numpy_kernels
+
+BANNER = "fake device: these tests ran on NumPy behind CuPy's refusals; no GPU code ran"
+used = False
+host_waits = 0
+
+
+class FakeArray:
+    """An array on the fake device; not an ndarray, and never one by accident."""
+
+    __array_ufunc__ = None  # a NumPy array on the other side of an operator is refused too
+
+    def __init__(self, host: np.ndarray) -> None:
+        self._host = np.asarray(host)
+
+    shape = property(lambda self: self._host.shape)
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    T = property(lambda self: FakeArray(self._host.T))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def get(self) -> np.ndarray:
+        _wait()
+        return self._host.copy()
+
+    def _read(self, kind: Any) -> Any:
+        _wait()
+        return kind(self._host)
+
+    def __float__(self) -> float:
+        return self._read(float)
+
+    def __int__(self) -> int:
+        return self._read(int)
+
+    def __bool__(self) -> bool:
+        return self._read(bool)
+
+    def item(self) -> Any:
+        return self._read(lambda host: host.item())
+
+    def reshape(self, *shape: int) -> FakeArray:
+        return FakeArray(self._host.reshape(*shape))
+
+    def transpose(self, *axes: int) -> FakeArray:
+        return FakeArray(self._host.transpose(*axes))
+
+    def copy(self) -> FakeArray:
+        return FakeArray(self._host.copy())
+
+    def sum(self, **kwargs: Any) -> FakeArray:
+        return _call(np.sum, self, **kwargs)
+
+    def __getitem__(self, key: Any) -> FakeArray:
+        return FakeArray(self._host[_to_fake_only(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._host[_to_fake_only(key)] = _to_fake_only(value)
+
+
+def _wait() -> None:
+    global host_waits
+    host_waits += 1
+
+
+def _to_fake_only(value: Any) -> Any:
+    """Return the host side of fake arrays, and Python scalars as they are; refuse what CuPy refuses."""
+    if isinstance(value, FakeArray):
+        return value._host
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_to_fake_only, value))
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    return value
+
+
+def _call(function: Any, *args: Any, **kwargs: Any) -> FakeArray:
+    out = kwargs.get("out")
+    result = function(*map(_to_fake_only, args), **{name: _to_fake_only(value) for name, value in kwargs.items()})
+    return out if out is not None else FakeArray(result)
+
+
+def _operator(function: Any, *, swapped: bool = False) -> Any:
+    def method(self: FakeArray, other: Any = None) -> Any:
+        if other is None:
+            return _call(function, self)
+        return _call(function, other, self) if swapped else _call(function, self, other)
+
+    return method
+
+
+for _name, _function in {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "truediv": np.divide,
+}.items():
+    setattr(FakeArray, f"__{_name}__", _operator(_function))
+    setattr(FakeArray, f"__r{_name}__", _operator(_function, swapped=True))
+FakeArray.__neg__ = _operator(np.negative)
+
+
+COMPUTING = (
+    np.matmul,
+    np.dot,
+    np.add,
+    np.subtract,
+    np.multiply,
+    np.divide,
+    np.maximum,
+    np.sqrt,
+    np.exp,
+    np.log,
+    np.tanh,
+)
+COMPUTING += (np.equal, np.sum, np.max, np.concatenate, np.zeros_like, np.empty_like)
+MAKING = (np.zeros, np.empty, np.arange)
+
+
+class FakeCupy(SimpleNamespace):
+    """The functions of CuPy that the engine and the kernels use, and no others."""
+
+    ndarray = FakeArray
+
+    def __init__(self) -> None:
+        super().__init__(**{function.__name__: self._computing(function) for function in COMPUTING})
+        vars(self).update({function.__name__: self._making(function) for function in MAKING})
+        self.max = self._computing(np.max)  # whose __name__ is amax in older NumPy
+
+    @staticmethod
+    def _computing(function: Any) -> Any:
+        return lambda *args, **kwargs: _call(function, *args, **kwargs)
+
+    @staticmethod
+    def _making(function: Any) -> Any:
+        return lambda *args, **kwargs: FakeArray(function(*args, **kwargs))
+
+    @staticmethod
+    def asarray(array: Any) -> FakeArray:
+        if isinstance(array, FakeArray):
+            return array
+        _wait()
+        return FakeArray(np.array(array))
+
+
+def fake_backend() -> Backend:
+    """Return a backend on the fake device; its kernels are the NumPy kernels with the fake in place of NumPy."""
+    global used
+    used = True
+    xp = FakeCupy()
+    kernels = ModuleType("fake_kernels")
+    vars(kernels)["np"] = xp
+    source = Path(numpy_kernels.__file__).read_text("utf-8").replace("import numpy as np", "")
+    exec(source, vars(kernels))
+    return Backend("fake", xp, kernels)

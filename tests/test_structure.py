@@ -1,0 +1,94 @@
+"""What holds the project together: tags, imports, and what each file may know."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+PACKAGE = ROOT / "minigru"
+LAYERS = ["gru.py", "rnn.py", "linear.py", "loss.py", "recurrent.py", "adam.py", "model.py", "params.py"]
+TAG = re.compile(r"\((d?[A-Z]\w?\d?)\)")
+TAG_AT_THE_END = re.compile(r"#((?: \(d?[A-Z][A-Z]?\d?\))+)$", re.MULTILINE)
+HEADING = re.compile(r"^### \((d?[A-Z][A-Z]?\d?)\) \S", re.MULTILINE)
+
+
+def tags_in_code():
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for comment in TAG_AT_THE_END.findall(path.read_text("utf-8")):
+            for tag in TAG.findall(comment):
+                found.setdefault(tag, set()).add(path.name)
+    return found
+
+
+def headings():
+    return [
+        tag
+        for name in ("equations.md", "schedule.md")
+        for tag in HEADING.findall((ROOT / "docs" / name).read_text("utf-8"))
+    ]
+
+
+def test_every_tag_in_the_code_has_its_heading_and_every_heading_is_implemented():
+    written = headings()
+    assert len(written) == len(set(written)), "a tag has two headings"
+    assert set(tags_in_code()) == set(written)
+
+
+def test_every_equation_stands_in_the_reference_and_every_rearrangement_in_the_engine():
+    for tag, files in tags_in_code().items():
+        assert ("reference.py" in files) == (not tag.startswith("F")), tag
+
+
+def test_a_tag_is_written_only_at_the_end_of_a_line_of_code():
+    for path in PACKAGE.rglob("*.py"):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+            if re.search(r"#.*\(d?[A-Z][A-Z]?\d\)", line):
+                assert TAG_AT_THE_END.search(line), f"{path.name}:{number}"
+                assert line.split("#")[0].strip(), f"{path.name}:{number}"
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            found |= {"." * node.level + (node.module or ""), *("." * node.level + alias.name for alias in node.names)}
+    return found
+
+
+def test_reference_imports_numpy_only():
+    assert imports(PACKAGE / "reference.py") - {"annotations", "Any"} == {"__future__", "typing", "numpy"}
+
+
+@pytest.mark.parametrize("name", [*LAYERS, "kernels/numpy_kernels.py", "backend.py", "checks.py"])
+def test_the_engine_does_not_import_the_reference(name):
+    assert not {item for item in imports(PACKAGE / name) if "reference" in item}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_layer_names_a_backend(name):
+    tree = ast.parse((PACKAGE / name).read_text("utf-8"))
+    compared = [node for node in ast.walk(tree) if isinstance(node, ast.Compare) and "backend" in ast.dump(node)]
+    assert compared == []
+    assert not {item for item in imports(PACKAGE / name) if "cupy" in item or "kernels" in item}
+
+
+def host_only(node: ast.AST) -> bool:
+    """Whether a use of np in a layer belongs to the host: random numbers, types, and answers given to the user."""
+    return isinstance(node, ast.FunctionDef) and node.name in ("__init__", "set", "uniform", "predict_proba")
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_layer_computes_with_numpy(name):
+    tree = ast.parse((PACKAGE / name).read_text("utf-8"))
+    allowed = {id(inner) for node in ast.walk(tree) if host_only(node) for inner in ast.walk(node)}
+    annotations = {"ndarray", "random", "Generator"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "np":
+            assert id(node) in allowed or node.attr in annotations, f"{name}:{node.lineno} uses np.{node.attr}"
