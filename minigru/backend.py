@@ -55,11 +55,7 @@ def get_backend(backend: str | Backend) -> Backend:
     if backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
     xp = np if backend == "numpy" else _import_cupy()
-    try:
-        kernels = importlib.import_module(f"minigru.kernels.{backend}_kernels")
-    except ModuleNotFoundError as error:
-        raise BackendUnavailable(f"this version of minigru has no {backend} kernels: use --backend numpy") from error
-    return Backend(backend, xp, kernels)
+    return Backend(backend, xp, importlib.import_module(f"minigru.kernels.{backend}_kernels"))
 
 
 def _import_cupy() -> ModuleType:

@@ -3,6 +3,8 @@
 It does its arithmetic with NumPy, but keeps the two kinds of arrays apart as CuPy does: what CuPy refuses (implicit
 conversion to NumPy, host and device arrays in one operation, assignment of a host array) is refused in CuPy's words,
 and each wait of the host for the device is counted. So it shows that a step copies nothing to or from the host.
+The kernels it runs are those of `minigru.kernels.cupy_kernels`, their source read as Python, statement by statement:
+that proves their arithmetic, and nothing about how CUDA compiles or runs them.
 It lives with the tests, and `get_backend` does not know it.
 """
 
@@ -166,13 +168,38 @@ class FakeCupy(SimpleNamespace):
         return FakeArray(np.array(array))
 
 
+class FakeElementwiseKernel:
+    """Runs the source of an elementwise kernel on whole arrays; it may hold assignments and nothing else."""
+
+    def __init__(self, in_params: str, out_params: str, operation: str, name: str) -> None:
+        self.inputs, self.outputs = (
+            [param.split()[1] for param in params.split(",")] for params in (in_params, out_params)
+        )
+        self.statements = [line.strip().removeprefix("const T ") for line in operation.strip().splitlines()]
+
+    def __call__(self, *arrays: Any) -> None:
+        names = self.inputs + self.outputs
+        assert len(arrays) == len(names)
+        hosts = dict(zip(names, map(_to_fake_only, arrays), strict=True))
+        if len({host.dtype for host in hosts.values() if isinstance(host, np.ndarray)}) != 1:
+            raise TypeError("Type is mismatched. T")
+        values = {"tanh": np.tanh, "sqrt": np.sqrt, **hosts}
+        for statement in self.statements:
+            exec(statement, values)
+        for name in self.inputs:
+            assert values[name] is hosts[name], f"the kernel assigns its input {name}"
+        for name in self.outputs:
+            hosts[name][...] = values[name]
+
+
 def fake_backend() -> Backend:
-    """Return a backend on the fake device; its kernels are the NumPy kernels with the fake in place of NumPy."""
+    """Return a backend on the fake device, with the CuPy kernels."""
     global used
     used = True
     xp = FakeCupy()
+    xp.ElementwiseKernel = FakeElementwiseKernel
     kernels = ModuleType("fake_kernels")
-    vars(kernels)["np"] = xp
-    source = Path(numpy_kernels.__file__).read_text("utf-8").replace("import numpy as np", "")
-    exec(source, vars(kernels))
+    vars(kernels)["cupy"] = xp
+    source = Path(numpy_kernels.__file__).with_name("cupy_kernels.py").read_text("utf-8")
+    exec(source.replace("import cupy\n", ""), vars(kernels))
     return Backend("fake", xp, kernels)

@@ -92,3 +92,45 @@ def test_no_layer_computes_with_numpy(name):
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "np":
             assert id(node) in allowed or node.attr in annotations, f"{name}:{node.lineno} uses np.{node.attr}"
+
+
+def functions(name: str) -> dict[str, list[str]]:
+    tree = ast.parse((PACKAGE / "kernels" / name).read_text("utf-8"))
+    defined = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return {node.name: [arg.arg for arg in node.args.args] for node in defined}
+
+
+def test_both_kernel_modules_have_the_same_functions_and_arguments():
+    assert functions("numpy_kernels.py") == functions("cupy_kernels.py")
+    assert len(functions("numpy_kernels.py")) == 9
+
+
+def kernel_calls() -> set[str]:
+    trees = [ast.parse((PACKAGE / name).read_text("utf-8")) for name in LAYERS]
+    attributes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in attributes if ast.unparse(node.value).endswith("kernels")}
+
+
+def test_every_kernel_is_used_and_every_kernel_used_is_there():
+    assert kernel_calls() == set(functions("numpy_kernels.py"))
+
+
+def names_asked_of_cupy() -> set[str]:
+    """Return every x in ``xp.x`` in the engine and ``cupy.x`` in the kernels and the backend."""
+    found = set()
+    for path in [*map(PACKAGE.joinpath, LAYERS), PACKAGE / "backend.py", PACKAGE / "kernels" / "cupy_kernels.py"]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in (
+                "xp",
+                "self.backend.xp",
+                "self.xp",
+                "cupy",
+            ):
+                found.add(node.attr)
+    return found
+
+
+def test_every_name_asked_of_cupy_is_in_the_real_cupy():
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed; CI has a step that installs it")
+    assert {"matmul", "empty", "ElementwiseKernel"} <= names_asked_of_cupy()
+    assert [name for name in sorted(names_asked_of_cupy()) if not hasattr(cupy, name)] == []

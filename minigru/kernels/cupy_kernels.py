@@ -1,0 +1,150 @@
+"""The elementwise steps on CuPy: one fused kernel for each half of a time step, compiled at its first call.
+
+The names, the arguments and their meaning are those of `minigru.kernels.numpy_kernels`; ``scratch`` is not needed here,
+because what a kernel computes on the way stays in registers. T in the source of a kernel is its floating point type.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import cupy
+
+Array: TypeAlias = "cupy.ndarray"
+
+_gru_gates = cupy.ElementwiseKernel(
+    "T h_u, T h_r, T c_prev",
+    "T gamma_u, T gamma_r, T rc",
+    """
+    gamma_u = (1 + tanh((gamma_u + h_u) / 2)) / 2;
+    gamma_r = (1 + tanh((gamma_r + h_r) / 2)) / 2;
+    rc = gamma_r * c_prev;
+    """,  # (G1) (G2) (G3) (F1) (F3)
+    "minigru_gru_gates",
+)
+
+_gru_memory = cupy.ElementwiseKernel(
+    "T h_c, T gamma_u, T c_prev",
+    "T c, T c_tilde",
+    """
+    c_tilde = tanh(c_tilde + h_c);
+    c = c_prev + gamma_u * (c_tilde - c_prev);
+    """,  # (G3) (G4) (F1) (F4)
+    "minigru_gru_memory",
+)
+
+_gru_memory_backward = cupy.ElementwiseKernel(
+    "T gamma_u, T c_tilde, T c_prev",
+    "T dc_prev, T dz_u, T dz_c",
+    """
+    const T dc = dc_prev;
+    dz_u = dc * (c_tilde - c_prev) * gamma_u * (1 - gamma_u);
+    dz_c = dc * gamma_u * (1 - c_tilde * c_tilde);
+    dc_prev = dc * (1 - gamma_u);
+    """,  # (dG4) (dG3) (dG1)
+    "minigru_gru_memory_backward",
+)
+
+_gru_reset_backward = cupy.ElementwiseKernel(
+    "T drc, T gamma_r, T rc",
+    "T dc_prev, T dz_r",
+    """
+    dz_r = drc * rc * (1 - gamma_r);
+    dc_prev = dc_prev + drc * gamma_r;
+    """,  # (dG3) (dG2)
+    "minigru_gru_reset_backward",
+)
+
+_rnn_state = cupy.ElementwiseKernel(
+    "T h_a",
+    "T a",
+    "a = tanh(a + h_a)",  # (R1) (F1)
+    "minigru_rnn_state",
+)
+
+_rnn_state_backward = cupy.ElementwiseKernel(
+    "T da, T a",
+    "T dz_a",
+    "dz_a = da * (1 - a * a)",  # (dR1)
+    "minigru_rnn_state_backward",
+)
+
+_adam = cupy.ElementwiseKernel(
+    "T g, T lr, T beta1, T beta2, T eps, T correction1, T correction2",
+    "T theta, T m, T v",
+    """
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * g * g;
+    theta = theta - lr * (m / correction1) / (sqrt(v / correction2) + eps);
+    """,  # (A1) (A2) (A3) (A4) (A5)
+    "minigru_adam",
+)
+
+
+def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, h_u: Array, h_r: Array, c_prev: Array) -> None:
+    """Both gates and the memory that the reset gate lets through."""
+    _gru_gates(h_u, h_r, c_prev, gamma_u, gamma_r, rc)
+
+
+def gru_memory(c: Array, c_tilde: Array, h_c: Array, gamma_u: Array, c_prev: Array) -> None:
+    """The candidate and the new memory."""
+    _gru_memory(h_c, gamma_u, c_prev, c, c_tilde)
+
+
+def gru_memory_backward(
+    dc_prev: Array, dz_u: Array, dz_c: Array, gamma_u: Array, c_tilde: Array, c_prev: Array, scratch: Array
+) -> None:
+    """From the new memory back to the candidate, the update gate and what was kept of the old memory."""
+    _gru_memory_backward(gamma_u, c_tilde, c_prev, dc_prev, dz_u, dz_c)
+
+
+def gru_reset_backward(dc_prev: Array, dz_r: Array, drc: Array, gamma_r: Array, rc: Array) -> None:
+    """From the gradient of rc = gamma_r * c_prev to the reset gate and the old memory."""
+    _gru_reset_backward(drc, gamma_r, rc, dc_prev, dz_r)
+
+
+def rnn_state(a: Array, h_a: Array) -> None:
+    """Activation of the plain RNN."""
+    _rnn_state(h_a, a)
+
+
+def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
+    """From the activation of the plain RNN to its pre-activation."""
+    _rnn_state_backward(da, a, dz_a)
+
+
+def softmax_cross_entropy(p: Array, y: Array, log_p: Array, row: Array, labels: Array, classes: Array) -> Any:
+    """Mean cross-entropy of logits against labels; a scalar that stays on the device."""
+    cupy.equal(labels, classes, out=y)
+    cupy.max(log_p, axis=1, keepdims=True, out=row)
+    cupy.subtract(log_p, row, out=log_p)  # (S1)
+    cupy.exp(log_p, out=p)
+    cupy.sum(p, axis=1, keepdims=True, out=row)
+    cupy.divide(p, row, out=p)
+    cupy.log(row, out=row)
+    cupy.subtract(log_p, row, out=log_p)  # (S2)
+    cupy.multiply(y, log_p, out=log_p)
+    return -cupy.sum(log_p) / len(y)  # (S3)
+
+
+def softmax_cross_entropy_backward(dlogits: Array, p: Array, y: Array) -> None:
+    """Gradient of the mean cross-entropy with respect to the logits."""
+    cupy.subtract(p, y, out=dlogits)
+    cupy.divide(dlogits, len(y), out=dlogits)  # (dS)
+
+
+def adam(
+    theta: Array,
+    m: Array,
+    v: Array,
+    g: Array,
+    scratch: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    correction1: float,
+    correction2: float,
+) -> None:
+    """One step of Adam over the flat vector."""
+    _adam(g, lr, beta1, beta2, eps, correction1, correction2, theta, m, v)

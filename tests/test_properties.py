@@ -1,0 +1,108 @@
+"""Property tests: what holds for every shape, type and layout of input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import BACKWARD, CELLS, FORWARD, randomise, relative
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minigru
+from minigru import gradcheck, reference
+
+SIZE = st.integers(1, 6)
+SEED = st.integers(0, 2**32 - 1)
+DTYPES = st.sampled_from(["float64", "float32", "float16", "int64", "uint8", "bool"])
+LAYOUTS = st.sampled_from(["C", "F", "reversed", "strided", "read-only", "byte-swapped"])
+
+
+def laid_out(array: np.ndarray, dtype: str, layout: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the array of that type in that layout, and the same numbers as plain float64."""
+    array = np.abs(array * 3).astype(dtype) if dtype in ("uint8", "bool") else (array * 3).astype(dtype)
+    plain = array.astype("float64")
+    if layout == "F":
+        array = np.asfortranarray(array)
+    elif layout == "reversed":
+        array = array[::-1].copy()[::-1]
+    elif layout == "strided":
+        array = np.repeat(array, 2, axis=-1)[..., ::2]
+    elif layout == "read-only":
+        array.flags.writeable = False
+    elif layout == "byte-swapped":
+        array = array.astype(array.dtype.newbyteorder())
+    return array, plain
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(cell=st.sampled_from(["gru", "rnn"]), T=SIZE, B=SIZE, D=SIZE, H=SIZE, dtype=DTYPES, layout=LAYOUTS, seed=SEED)
+def test_engine_equals_reference(cell, T, B, D, H, dtype, layout, seed):
+    rng = np.random.default_rng(seed)
+    layer = CELLS[cell](D, H, dtype="float64")
+    p = randomise(layer, rng)
+    x, x_plain = laid_out(rng.standard_normal((T, B, D)), dtype, layout)
+    c_0, c_0_plain = laid_out(rng.standard_normal((B, H)), dtype, layout)
+    dstates, dstates_plain = laid_out(rng.standard_normal((T, B, H)), dtype, layout)
+    states = layer.forward(x, c_0)
+    expected, cache = FORWARD[cell](x_plain, c_0_plain, p)
+    assert np.allclose(states, expected, rtol=1e-12, atol=1e-14)
+    dx, dc_0 = layer.backward(dstates=dstates)
+    dx_expected, dc_0_expected, grads = BACKWARD[cell](dstates_plain, cache)
+    assert np.allclose(dx, dx_expected, rtol=1e-11, atol=1e-13)
+    assert np.allclose(dc_0, dc_0_expected, rtol=1e-11, atol=1e-13)
+    for name, grad in grads.items():
+        assert np.allclose(layer.grads[name], grad, rtol=1e-11, atol=1e-13), name
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(T=SIZE, B=SIZE, H=SIZE, seed=SEED)
+def test_memory_stays_between_what_was_there_and_one(T, B, H, seed):
+    """(G4) mixes c_prev with a number in [-1, 1]: from a memory in [-1, 1], the GRU never leaves it."""
+    rng = np.random.default_rng(seed)
+    gru = minigru.GRU(3, H, rng=rng)
+    for view in gru.params.values():
+        view[...] = rng.standard_normal(view.shape) * 10
+    states = gru.forward(rng.standard_normal((T, B, 3)) * 10, rng.uniform(-1, 1, (B, H)))
+    assert np.abs(states).max() <= 1
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(B=SIZE, K=SIZE, scale=st.sampled_from([1e-3, 1.0, 1e4]), shift=st.floats(-1e4, 1e4), seed=SEED)
+def test_loss_is_right_at_any_scale_and_its_gradient_sums_to_zero(B, K, scale, shift, seed):
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.standard_normal((B, K)) * scale, rng.integers(K, size=B)
+    criterion = minigru.SoftmaxCrossEntropy(dtype="float64")
+    loss = criterion.forward(logits, labels)
+    expected, _ = reference.softmax_cross_entropy(logits, labels)
+    assert loss == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert loss >= 0
+    assert np.abs(criterion.backward().sum(axis=1)).max() < 1e-12
+    assert criterion.forward(logits + shift, labels) == pytest.approx(loss, rel=1e-9, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(in_features=SIZE, out_features=SIZE, B=SIZE, dtype=DTYPES, layout=LAYOUTS, seed=SEED)
+def test_linear_is_linear(in_features, out_features, B, dtype, layout, seed):
+    rng = np.random.default_rng(seed)
+    layer = minigru.Linear(in_features, out_features, dtype="float64")
+    p = randomise(layer, rng)
+    x, plain = laid_out(rng.standard_normal((B, in_features)), dtype, layout)
+    assert np.allclose(layer.forward(x), plain @ p["W"] + p["b"], rtol=1e-12, atol=1e-13)
+    dy, dy_plain = laid_out(rng.standard_normal((B, out_features)), dtype, layout)
+    assert np.allclose(layer.backward(dy), dy_plain @ p["W"].T, rtol=1e-12, atol=1e-13)
+    assert np.allclose(layer.grads["W"], plain.T @ dy_plain, rtol=1e-12, atol=1e-13)
+    assert np.allclose(layer.grads["b"], dy_plain.sum(axis=0), rtol=1e-12, atol=1e-13)
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(shape=st.lists(SIZE, min_size=0, max_size=3), seed=SEED)
+def test_gradcheck_of_a_cubic_is_exact(shape, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal(shape), rng.standard_normal(shape)
+
+    def cubic(arrays):
+        return (arrays["a"] ** 3 * arrays["b"]).sum()
+
+    gradients = gradcheck.complex_step(cubic, {"a": a, "b": b})
+    assert relative(gradients["a"], 3 * a**2 * b) < 1e-14
+    assert relative(gradients["b"], a**3) < 1e-14
