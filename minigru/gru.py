@@ -13,7 +13,7 @@ from .recurrent import Recurrent
 
 
 class GRU(Recurrent):
-    """Gated recurrent unit, reset gate before the matrix product, update gate 1 to replace (Cho et al. 2014).
+    """Gated recurrent unit: reset gate before the matrix product (Cho et al. 2014), update gate 1 to replace.
 
     ``gamma_u = sigmoid([c_prev, x] W_u + b_u)``, ``gamma_r = sigmoid([c_prev, x] W_r + b_r)``,
     ``c_tilde = tanh([gamma_r * c_prev, x] W_c + b_c)``, ``c = gamma_u * c_tilde + (1 - gamma_u) * c_prev``.
@@ -68,7 +68,6 @@ class GRU(Recurrent):
             drc=empty(B, H),
             product=empty(B, H),
             scratch=empty(B, H),
-            W_T=[empty(H, H) for _ in "urc"],  # transposes of the recurrent rows of W_u, W_r, W_c
             dx=empty(T, B, D),
             dx_part=empty(T, B, D),
         )
@@ -108,9 +107,7 @@ class GRU(Recurrent):
         buf_b = buf.backward
         dz_u, dz_r, dz_c, dc, drc, product = buf_b.dz_u, buf_b.dz_r, buf_b.dz_c, buf_b.dc, buf_b.drc, buf_b.product
 
-        for W_T, block in zip(buf_b.W_T, self.blocks, strict=True):
-            W_T[...] = block[:H].T  # (F6)
-        W_u_T, W_r_T, W_c_T = buf_b.W_T
+        W_u_T, W_r_T, W_c_T = self._transposed_recurrent_weights()  # (F6)
 
         dc[...] = 0 if dlast is None else dlast
         for t in reversed(range(T)):
@@ -119,19 +116,24 @@ class GRU(Recurrent):
             kernels.gru_memory_backward(dc, dz_u[t], dz_c[t], gamma_u[t], c_tilde[t], c[t], buf_b.scratch)
             xp.matmul(dz_c[t], W_c_T, out=drc)  # (dG3)
             kernels.gru_reset_backward(dc, dz_r[t], drc, gamma_r[t], rc[t])
-            xp.matmul(dz_r[t], W_r_T, out=product)  # (dG2)
-            xp.add(dc, product, out=dc)
-            xp.matmul(dz_u[t], W_u_T, out=product)  # (dG1)
-            xp.add(dc, product, out=dc)
+            xp.matmul(dz_r[t], W_r_T, out=product)
+            xp.add(dc, product, out=dc)  # (dG2)
+            xp.matmul(dz_u[t], W_u_T, out=product)
+            xp.add(dc, product, out=dc)  # (dG1)
 
         x1, c_prev, rc = buf.x1.reshape(T * B, D + 1), c[:-1].reshape(T * B, H), rc.reshape(T * B, H)
-        dx, dx_part = buf_b.dx.reshape(T * B, D), buf_b.dx_part.reshape(T * B, D)
-        dx[...] = 0
-        for memory, dz, W, dW in zip((c_prev, c_prev, rc), (dz_u, dz_r, dz_c), self.blocks, self.dblocks, strict=True):
-            dz = dz.reshape(T * B, H)
+        dz_u, dz_r, dz_c = dz_u.reshape(T * B, H), dz_r.reshape(T * B, H), dz_c.reshape(T * B, H)
+        for dW, memory, dz in zip(self.dblocks, (c_prev, c_prev, rc), (dz_u, dz_r, dz_c), strict=True):
             xp.matmul(memory.T, dz, out=dW[:H])  # (dGW) (F2)
             xp.matmul(x1.T, dz, out=dW[H:])  # (dGW) (F2) (F5)
-            if need_dx:
-                xp.matmul(dz, W[H:-1].T, out=dx_part)  # (dG1) (dG2) (dG3)
-                xp.add(dx, dx_part, out=dx)
-        return (buf_b.dx if need_dx else None), dc
+        if not need_dx:
+            return None, dc
+
+        W_u, W_r, W_c = self.blocks
+        dx, part = buf_b.dx.reshape(T * B, D), buf_b.dx_part.reshape(T * B, D)
+        xp.matmul(dz_c, W_c[H:-1].T, out=dx)  # (dG3) (F1)
+        xp.matmul(dz_r, W_r[H:-1].T, out=part)
+        xp.add(dx, part, out=dx)  # (dG2) (F1)
+        xp.matmul(dz_u, W_u[H:-1].T, out=part)
+        xp.add(dx, part, out=dx)  # (dG1) (F1)
+        return buf_b.dx, dc

@@ -81,7 +81,7 @@ class Linear(Layer):
         xp, W, b = self.backend.xp, self.params["W"], self.params["b"]
         buf = self._ran = remember(self._buffers, len(x), lambda: self._new_buffers(len(x)))
         buf.x[...] = x
-        xp.matmul(buf.x, W, out=buf.y)
+        xp.matmul(buf.x, W, out=buf.y)  # (L1)
         xp.add(buf.y, b, out=buf.y)  # (L1)
         return buf.y
 

@@ -59,7 +59,7 @@ class Layer:
 
 
 def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, int]) -> np.ndarray:
-    """Weights from U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the variance that keeps signals of one size (LeCun 1998)."""
+    """Draw weights from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the default of ``torch.nn.Linear`` and of the article."""
     bound = fan_in**-0.5
     return rng.uniform(-bound, bound, shape)
 

@@ -40,6 +40,7 @@ class Recurrent(Layer):
             self.set(f"W_{z}", np.concatenate([uniform(rng, H, (H, H)), uniform(rng, D, (D, H))]))
         for name, value in self.first_biases.items():
             self.params[name][...] = value
+        self._transposed = [self._empty(H, H) for _ in self.letters]
         self._buffers: dict[tuple[int, int], SimpleNamespace] = {}
         self._ran: Any = None
 
@@ -104,6 +105,12 @@ class Recurrent(Layer):
     def _buffers_for(self, T: int, B: int) -> SimpleNamespace:
         self._ran = remember(self._buffers, (T, B), lambda: self._new_buffers(T, B))
         return self._ran
+
+    def _transposed_recurrent_weights(self) -> list[Any]:
+        """Lay out the transposes of the rows that meet the memory; BLAS is slower on a transposed view (F6)."""
+        for transposed, block in zip(self._transposed, self.blocks, strict=True):
+            transposed[...] = block[: self.hidden_size].T
+        return self._transposed
 
     def _empty(self, *shape: int) -> Any:
         return self.backend.xp.empty(shape, self.dtype)

@@ -51,7 +51,6 @@ class RNN(Recurrent):
         return SimpleNamespace(
             dz_a=empty(T, B, H),
             da=empty(B, H),
-            W_a_T=empty(H, H),  # transpose of the recurrent rows of W_a
             dx=empty(T, B, D),
         )
 
@@ -79,9 +78,9 @@ class RNN(Recurrent):
         D = self.input_size
         (W_a,), (dW_a,) = self.blocks, self.dblocks
         buf.backward = buf.backward or self._new_backward_buffers(T, B)
-        a, dz_a, da, W_a_T, dx = buf.a, buf.backward.dz_a, buf.backward.da, buf.backward.W_a_T, buf.backward.dx
+        a, dz_a, da, dx = buf.a, buf.backward.dz_a, buf.backward.da, buf.backward.dx
 
-        W_a_T[...] = W_a[:H].T  # (F6)
+        (W_a_T,) = self._transposed_recurrent_weights()  # (F6)
         da[...] = 0 if dlast is None else dlast
         for t in reversed(range(T)):
             if dstates is not None:
@@ -93,5 +92,5 @@ class RNN(Recurrent):
         xp.matmul(a[:-1].reshape(T * B, H).T, dz, out=dW_a[:H])  # (dRW) (F2)
         xp.matmul(buf.x1.reshape(T * B, D + 1).T, dz, out=dW_a[H:])  # (dRW) (F2) (F5)
         if need_dx:
-            xp.matmul(dz, W_a[H:-1].T, out=dx.reshape(T * B, D))  # (dR1)
+            xp.matmul(dz, W_a[H:-1].T, out=dx.reshape(T * B, D))  # (dR1) (F1)
         return (dx if need_dx else None), da

@@ -138,7 +138,7 @@ COMPUTING = (
     np.log,
     np.tanh,
 )
-COMPUTING += (np.equal, np.sum, np.max, np.concatenate, np.zeros_like, np.empty_like)
+COMPUTING += (np.equal, np.vdot, np.sum, np.max, np.concatenate, np.zeros_like, np.empty_like)
 MAKING = (np.zeros, np.empty, np.arange)
 
 

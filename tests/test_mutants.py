@@ -11,7 +11,7 @@ import pytest
 from helpers import relative
 
 import minigru
-from minigru import Backend, cases, gradcheck, reference
+from minigru import Backend, cases, gradcheck, recurrent, reference
 from minigru.kernels import numpy_kernels
 
 GRU_ALL = {"W_u", "b_u", "W_r", "b_r", "W_c", "b_c", "x", "c_0"}
@@ -28,18 +28,18 @@ LAYER_MUTANTS = [
     ("gru: dz_r a thousandth too long", "kernels.numpy_kernels", "np.multiply(drc, dz_r, out=dz_r)", "np.multiply(drc, 1.001 * dz_r, out=dz_r)", GRU_ALL),
     ("gru: no gradient through Gamma_r * c_prev", "kernels.numpy_kernels", "np.add(dc_prev, drc, out=dc_prev)", "pass", GRU_ALL),
     ("gru: c_prev where c_tilde of the step stands", "gru", "gamma_u[t], c_tilde[t], c[t], buf_b.scratch", "gamma_u[t], c_tilde[t], c[t + 1], buf_b.scratch", GRU_ALL),
-    ("gru: weights of u where those of r stand", "gru", "xp.matmul(dz_r[t], W_r_T, out=product)", "xp.matmul(dz_r[t], W_u_T, out=product)", GRU_ALL),
-    ("gru: a missing transpose", "gru", "W_T[...] = block[:H].T", "W_T[...] = block[:H]", GRU_ALL),
+    ("gru: weights of u where those of r stand", "gru", "xp.matmul(dz_r[t], W_r_T,", "xp.matmul(dz_r[t], W_u_T,", GRU_ALL),
+    ("gru: a missing transpose", "recurrent", "block[: self.hidden_size].T", "block[: self.hidden_size]", GRU_ALL),
     ("gru: a dropped recurrent term", "gru", "xp.matmul(dz_u[t], W_u_T, out=product)", "product[...] = 0", GRU_ALL),
     ("gru: dstates one step early", "gru", "xp.add(dc, dstates[t], out=dc)", "xp.add(dc, dstates[t - 1], out=dc)", GRU_ALL),
     ("gru: the memory after the step for dW", "gru", "c[:-1].reshape", "c[1:].reshape", {"W_u", "W_r"}),
-    ("gru: c_prev where rc stands", "gru", "zip((c_prev, c_prev, rc)", "zip((c_prev, c_prev, c_prev)", {"W_c"}),
-    ("gru: the gates swapped for dW", "gru", "(dz_u, dz_r, dz_c), self.blocks", "(dz_r, dz_u, dz_c), self.blocks", {"W_u", "b_u", "W_r", "b_r", "x"}),
+    ("gru: c_prev where rc stands", "gru", "(c_prev, c_prev, rc)", "(c_prev, c_prev, c_prev)", {"W_c"}),
+    ("gru: the gates swapped for dW", "gru", "rc), (dz_u, dz_r, dz_c)", "rc), (dz_r, dz_u, dz_c)", {"W_u", "b_u", "W_r", "b_r"}),
     ("gru: a forgotten bias", "gru", "xp.matmul(x1.T, dz, out=dW[H:])", "xp.matmul(x1[:, :-1].T, dz, out=dW[H:-1])", {"b_u", "b_r", "b_c"}),
-    ("gru: one gate's share of dx alone", "gru", "xp.add(dx, dx_part, out=dx)", "dx[...] = dx_part", {"x"}),
+    ("gru: one gate's share of dx alone", "gru", "xp.add(dx, part, out=dx)  # (dG1)", "dx[...] = part  # (dG1)", {"x"}),
     ("rnn: a sign in the slope", "kernels.numpy_kernels", "np.subtract(1, dz_a, out=dz_a)", "np.add(1, dz_a, out=dz_a)", RNN_ALL),
     ("rnn: the activation one step early", "rnn", "dz_a[t], da, a[t + 1]", "dz_a[t], da, a[t]", RNN_ALL),
-    ("rnn: a missing transpose", "rnn", "W_a[:H].T", "W_a[:H]", RNN_ALL),
+    ("rnn: rows of the memory where those of x stand", "rnn", "W_a[H:-1].T", "W_a[:D].T", {"x"}),
     ("rnn: the sum over t without its last step", "rnn", "dz = dz_a.reshape(T * B, H)", "dz_a[-1] = 0; dz = dz_a.reshape(T * B, H)", {"W_a", "b_a", "x"}),
     ("rnn: the activation after the step for dW", "rnn", "a[:-1].reshape", "a[1:].reshape", {"W_a"}),
     ("linear: a missing transpose", "linear", "xp.matmul(buf.dy, W.T, out=buf.dx)", "xp.matmul(buf.dy, W, out=buf.dx)", {"x"}),
@@ -93,6 +93,9 @@ def test_a_mutant_of_a_layer_is_caught_by_name(what, name, line, mutant, wrong, 
     kernels = module if name.startswith("kernels") else numpy_kernels
     if name == "linear":
         monkeypatch.setattr(cases, "Linear", module.Linear)
+    elif name == "recurrent":
+        method = "_transposed_recurrent_weights"
+        monkeypatch.setattr(recurrent.Recurrent, method, getattr(module.Recurrent, method))
     elif name in ("gru", "rnn"):
         monkeypatch.setitem(cases.LAYERS, name, getattr(module, name.upper()))
     assert failing(what.partition(":")[0], Backend("numpy", np, kernels)) == wrong

@@ -11,7 +11,7 @@ from helpers import ROOT
 
 PACKAGE = ROOT / "minigru"
 LAYERS = ["gru.py", "rnn.py", "linear.py", "loss.py", "recurrent.py", "adam.py", "model.py", "params.py"]
-TAG = re.compile(r"\((d?[A-Z]\w?\d?)\)")
+TAG = re.compile(r"\((d?[A-Z][A-Z]?\d?)\)")
 TAG_AT_THE_END = re.compile(r"#((?: \(d?[A-Z][A-Z]?\d?\))+)$", re.MULTILINE)
 HEADING = re.compile(r"^### \((d?[A-Z][A-Z]?\d?)\) \S", re.MULTILINE)
 

@@ -70,7 +70,7 @@ _rnn_state_backward = cupy.ElementwiseKernel(
 )
 
 _adam = cupy.ElementwiseKernel(
-    "T g, T lr, T beta1, T beta2, T eps, T correction1, T correction2",
+    "T g, float64 lr, float64 beta1, float64 beta2, float64 eps, float64 correction1, float64 correction2",
     "T theta, T m, T v",
     """
     m = beta1 * m + (1 - beta1) * g;
@@ -114,7 +114,7 @@ def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
 
 
 def softmax_cross_entropy(p: Array, y: Array, log_p: Array, row: Array, labels: Array, classes: Array) -> Any:
-    """Mean cross-entropy of logits against labels; a scalar that stays on the device."""
+    """Return the mean cross-entropy of logits against labels, a scalar that stays on the device."""
     cupy.equal(labels, classes, out=y)
     cupy.max(log_p, axis=1, keepdims=True, out=row)
     cupy.subtract(log_p, row, out=log_p)  # (S1)
@@ -123,8 +123,7 @@ def softmax_cross_entropy(p: Array, y: Array, log_p: Array, row: Array, labels: 
     cupy.divide(p, row, out=p)
     cupy.log(row, out=row)
     cupy.subtract(log_p, row, out=log_p)  # (S2)
-    cupy.multiply(y, log_p, out=log_p)
-    return -cupy.sum(log_p) / len(y)  # (S3)
+    return -cupy.vdot(y, log_p) / len(y)  # (S3)
 
 
 def softmax_cross_entropy_backward(dlogits: Array, p: Array, y: Array) -> None:

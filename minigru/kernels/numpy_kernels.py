@@ -102,8 +102,7 @@ def softmax_cross_entropy(p: Array, y: Array, log_p: Array, row: Array, labels: 
     np.divide(p, row, out=p)
     np.log(row, out=row)
     np.subtract(log_p, row, out=log_p)  # (S2)
-    np.multiply(y, log_p, out=log_p)
-    return -np.sum(log_p) / len(y)  # (S3)
+    return -np.vdot(y, log_p) / len(y)  # (S3)
 
 
 def softmax_cross_entropy_backward(dlogits: Array, p: Array, y: Array) -> None:
