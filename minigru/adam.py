@@ -64,13 +64,32 @@ class Adam:
 
 
 def constant(lr: float, step: int, steps: int) -> float:
-    """Return lr at every step."""
+    """Return lr, whatever the step; arguments and errors as for `cosine`."""
+    _check_step(step, steps)
     return lr
 
 
 def cosine(lr: float, step: int, steps: int) -> float:
-    """Return the learning rate of step 0, 1, … of `steps`: from lr down to 0 along half a cosine (Loshchilov 2017)."""
+    """Return a learning rate that falls from lr to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts).
+
+    Parameters
+    ----------
+    lr : the rate at step 0
+    step : 0, 1, …, steps
+    steps : how many there are in all
+
+    Raises
+    ------
+    ValueError
+        steps is not a whole number from 1 up, or step is not one from 0 to steps.
+    """
+    _check_step(step, steps)
     return lr * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _check_step(step: int, steps: int) -> None:
+    if checks.whole("step", step, 0) > checks.whole("steps", steps):
+        raise ValueError(f"step is {step}; expected at most steps, which is {steps}")
 
 
 SCHEDULES = {"constant": constant, "cosine": cosine}

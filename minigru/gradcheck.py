@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from . import checks
+
 Arrays = dict[str, np.ndarray]
 Function = Callable[[Arrays], Any]
 
@@ -33,8 +35,9 @@ def central_difference(f: Function, arrays: Arrays, h: float = 1e-5) -> Arrays:
     Raises
     ------
     ValueError
-        An array is not float64.
+        An array is not float64, or is empty; h is not a positive number.
     """
+    checks.number("h", h, 0, above=True)
     return _each_element(arrays, lambda moved: float(f(moved(h)) - f(moved(-h))) / (2 * h))
 
 
@@ -44,6 +47,7 @@ def complex_step(f: Function, arrays: Arrays, h: float = 1e-30) -> Arrays:
     f must be analytic and take complex arrays, as the functions of `minigru.reference` do. Parameters, return value
     and errors are those of `central_difference`.
     """
+    checks.number("h", h, 0, above=True)
     return _each_element(arrays, lambda moved: complex(f(moved(1j * h))).imag / h)
 
 
@@ -82,9 +86,12 @@ def directional(
     Raises
     ------
     ValueError
-        An array is not float64, method is neither of the two, or direction has other names or shapes.
+        An array is not float64 or is empty, h is not positive, method is neither of the two, or direction has other
+        names or shapes.
     """
     _check_float64(arrays)
+    if h is not None:
+        checks.number("h", h, 0, above=True)
     for name, d in direction.items():
         if name not in arrays or np.shape(d) != arrays[name].shape:
             raise ValueError(f"direction has {name!r} of shape {np.shape(d)}; expected the names and shapes of arrays")
@@ -97,7 +104,10 @@ def directional(
     if method == "complex":
         h = h or 1e-30
         return complex(along(1j * h)).imag / h
-    h = h or 3e-4 / float(np.sqrt(sum(np.vdot(d, d) for d in direction.values())))
+    length = float(np.sqrt(sum(np.vdot(d, d) for d in direction.values())))
+    if length == 0:
+        return 0.0
+    h = h or 3e-4 / length
     return float(along(h) - along(-h)) / (2 * h)
 
 
@@ -198,6 +208,8 @@ def report(rows: list[Row], tolerance: float) -> str:
 
 def _check_float64(arrays: Arrays) -> None:
     for name, array in arrays.items():
+        if np.size(array) == 0:
+            raise ValueError(f"{name} has shape {np.shape(array)}; expected at least one element")
         if np.asarray(array).dtype != np.float64:
             raise ValueError(f"{name} has dtype {np.asarray(array).dtype}; expected float64")
 
@@ -206,6 +218,8 @@ def _check_names(gradients: Arrays, expected: Arrays) -> None:
     if gradients.keys() != expected.keys():
         raise ValueError(f"gradients are of {sorted(gradients)}; expected {sorted(expected)}")
     for name, array in expected.items():
+        if np.size(array) == 0:
+            raise ValueError(f"the gradient of {name} has shape {np.shape(array)}; expected at least one element")
         if np.shape(gradients[name]) != np.shape(array):
             raise ValueError(
                 f"the gradient of {name} has shape {np.shape(gradients[name])}; expected {np.shape(array)}"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-OURS, OTHER, WRONG = "#0b5fa5", "#d1700b", "#c0392b"
+OURS, OTHER, WRONG, RIGHT = "#0b5fa5", "#d1700b", "#c0392b", "#2e7d32"
 
 
 def training_curves(history: pd.DataFrame, title: str) -> Figure:
@@ -95,6 +95,26 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, title: str) ->
     axes.set(xlabel="digit read", ylabel="digit written", xticks=range(K), yticks=range(K))
     figure.colorbar(drawn, label="share of the digit's images read wrongly (%)", shrink=0.8)
     figure.suptitle(title)
+    return figure
+
+
+def step_size(curves: dict[str, list[tuple[float, float]]]) -> Figure:
+    """Draw the error of numerical gradients against their step.
+
+    Parameters
+    ----------
+    curves : for each method, points (h, norm-relative error)
+    """
+    figure = _figure(8, 4.2)
+    axes = figure.subplots()
+    for (name, points), color, marker in zip(curves.items(), (OTHER, OURS, RIGHT), "sod", strict=True):
+        h, error = np.array(points).T
+        axes.loglog(h, np.maximum(error, 1e-17), color=color, marker=marker, markersize=4, label=name)
+    axes.axhline(np.finfo(float).eps, color="gray", linestyle=":", linewidth=1)
+    axes.text(1e-30, np.finfo(float).eps * 0.85, "rounding of float64", va="top", fontsize=9, color="gray")
+    axes.set(xlabel="step h", ylabel="norm-relative error of the worst array", ylim=(3e-17, 30))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="upper left")
     return figure
 
 

@@ -200,6 +200,7 @@ def fake_backend() -> Backend:
     xp.ElementwiseKernel = FakeElementwiseKernel
     kernels = ModuleType("fake_kernels")
     vars(kernels)["cupy"] = xp
-    source = Path(numpy_kernels.__file__).with_name("cupy_kernels.py").read_text("utf-8")
-    exec(source.replace("import cupy\n", ""), vars(kernels))
+    path = Path(numpy_kernels.__file__).with_name("cupy_kernels.py")
+    source = path.read_text("utf-8").replace("import cupy\n", "\n")
+    exec(compile(source, path, "exec"), vars(kernels))
     return Backend("fake", xp, kernels)

@@ -77,6 +77,21 @@ def test_schedules():
     assert cosine == pytest.approx([0.1, 0.05 + 0.05 * 0.5**0.5, 0.05, 0.05 - 0.05 * 0.5**0.5, 0])
 
 
+@pytest.mark.parametrize(
+    ("step", "steps", "message"),
+    [
+        (5, 4, "step is 5; expected at most steps, which is 4"),
+        (-1, 4, "step is -1; expected a whole number, at least 0"),
+        (0, 0, "steps is 0; expected a whole number, at least 1"),
+        (0.5, 4, "step is 0.5"),
+    ],
+)
+@pytest.mark.parametrize("schedule", [minigru.constant, minigru.cosine])
+def test_schedules_refuse_a_step_that_is_none(schedule, step, steps, message):
+    with pytest.raises(ValueError, match=message):
+        schedule(0.1, step, steps)
+
+
 @pytest.mark.parametrize(("norm", "factor"), [(10.0, 1.0), (2.5, 0.5), (5.0, 1.0)])
 def test_clipping(norm, factor):
     layer = quadratic(3)

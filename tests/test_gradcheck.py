@@ -75,10 +75,19 @@ def test_zero_gradients_agree_and_a_missed_one_fails():
     assert gradcheck.compare(zero, {"a": np.full(3, 1e-20)})[0].error == 1
 
 
+def test_nothing_changes_along_a_direction_of_length_zero():
+    assert gradcheck.directional(known, POINT, {"b": np.zeros(1)}) == 0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: gradcheck.complex_step(known, {"a": np.ones(2, "float32")}), "a has dtype float32; expected float64"),
+        (lambda: gradcheck.central_difference(known, POINT, h=0), "h is 0; expected a finite number above 0"),
+        (lambda: gradcheck.complex_step(known, POINT, h=-1e-30), "h is -1e-30"),
+        (lambda: gradcheck.directional(known, POINT, POINT, h=float("nan")), "h is nan"),
+        (lambda: gradcheck.complex_step(known, {"a": np.ones((0, 2))}), r"a has shape \(0, 2\); expected at least one"),
+        (lambda: gradcheck.compare({"a": np.ones(0)}, {"a": np.ones(0)}), r"of a has shape \(0,\); expected at least"),
         (lambda: gradcheck.compare({"a": np.ones(2)}, {"b": np.ones(2)}), r"are of \['a'\]; expected \['b'\]"),
         (lambda: gradcheck.compare({"a": np.ones(2)}, {"a": np.ones(3)}), r"of a has shape \(2,\); expected \(3,\)"),
         (lambda: gradcheck.directional(known, POINT, POINT, method="odd"), "method is 'odd'; expected 'central' or"),

@@ -1,0 +1,35 @@
+"""What the documents show is what the code does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+
+from helpers import ROOT, run_script
+
+
+def test_the_layer_of_one_s_own_prints_what_the_page_shows():
+    page = (ROOT / "docs" / "gradient-checking.md").read_text("utf-8")
+    code, shown = re.search(r"```python\n(.*?)```\n+```\n(.*?)```", page, re.DOTALL).groups()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    assert printed.getvalue() == shown
+
+
+def test_step_size_figure_is_made_and_the_errors_are_as_the_page_says(tmp_path):
+    result = run_script("plot_step_size.py", "--out", tmp_path / "figure.png")
+    assert result.returncode == 0, result.stderr
+    smallest = {line[:18].strip(): float(line.split()[-3]) for line in result.stdout.splitlines()[1:4]}
+    assert smallest["complex step"] < 1e-15
+    assert 1e-11 < smallest["central, float64"] < 1e-8
+    assert 1e-5 < smallest["central, float32"] < 1e-3
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_every_link_between_the_documents_leads_somewhere():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", page.read_text("utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
