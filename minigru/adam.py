@@ -27,13 +27,13 @@ class Adam:
     Raises
     ------
     ValueError
-        lr is negative, a beta is outside [0, 1), or eps is not positive.
+        lr is negative, a beta is outside [0, 1), eps is not positive, or owner is neither a layer nor a model.
     """
 
     def __init__(
         self, owner: Layer | Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
     ) -> None:
-        self.owner = owner
+        self.owner = _check_owner(owner)
         self.lr = checks.number("lr", lr, 0)
         self.beta1 = checks.number("beta1", beta1, 0, 1)
         self.beta2 = checks.number("beta2", beta2, 0, 1)
@@ -45,7 +45,14 @@ class Adam:
         self.t = 0
 
     def step(self) -> None:
-        """Move the parameters by one step against the gradient that is in place."""
+        """Move the parameters by one step against the gradient that is in place.
+
+        Raises
+        ------
+        ValueError
+            lr has been assigned a value that is negative or not finite.
+        """
+        checks.number("lr", self.lr, 0)
         self.t += 1
         correction1, correction2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
         self.owner.backend.kernels.adam(  # (A1) (A2) (A3) (A4) (A5)
@@ -65,7 +72,7 @@ class Adam:
 
 def constant(lr: float, step: int, steps: int) -> float:
     """Return lr, whatever the step; arguments and errors as for `cosine`."""
-    _check_step(step, steps)
+    _check(lr, step, steps)
     return lr
 
 
@@ -81,13 +88,14 @@ def cosine(lr: float, step: int, steps: int) -> float:
     Raises
     ------
     ValueError
-        steps is not a whole number from 1 up, or step is not one from 0 to steps.
+        lr is negative or not finite, steps is not a whole number from 1 up, or step is not one from 0 to steps.
     """
-    _check_step(step, steps)
+    _check(lr, step, steps)
     return lr * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def _check_step(step: int, steps: int) -> None:
+def _check(lr: float, step: int, steps: int) -> None:
+    checks.number("lr", lr, 0)
     if checks.whole("step", step, 0) > checks.whole("steps", steps):
         raise ValueError(f"step is {step}; expected at most steps, which is {steps}")
 
@@ -105,10 +113,17 @@ def clip_by_global_norm(owner: Layer | Any, max_norm: float) -> Any:
     Raises
     ------
     ValueError
-        max_norm is not a positive number.
+        max_norm is not a positive number, or owner is neither a layer nor a model.
     """
+    _check_owner(owner)
     max_norm = checks.number("max_norm", max_norm, 0, above=True)
     xp, g = owner.backend.xp, owner.gradient
     norm = xp.sqrt(xp.dot(g, g))
     xp.multiply(g, max_norm / xp.maximum(norm, max_norm), out=g)
     return norm
+
+
+def _check_owner(owner: Any) -> Any:
+    if not all(hasattr(owner, name) for name in ("vector", "gradient", "backend")):
+        raise ValueError(f"owner is a {type(owner).__name__}; expected a layer with parameters, or a model")
+    return owner

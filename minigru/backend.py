@@ -52,7 +52,7 @@ def get_backend(backend: str | Backend) -> Backend:
     """
     if isinstance(backend, Backend):
         return backend
-    if backend not in BACKENDS:
+    if not isinstance(backend, str) or backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
     xp = np if backend == "numpy" else _import_cupy()
     return Backend(backend, xp, importlib.import_module(f"minigru.kernels.{backend}_kernels"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import reference
+from . import checks, reference
 from .adam import Adam
 from .backend import Backend, get_backend
 from .gradcheck import Arrays
@@ -37,22 +37,25 @@ class Case:
     arrays : the point, float64: parameters, input, initial state
     engine : from arrays to the loss and to the gradients by hand, one for each array, all float64 on the host
     reference : from arrays, real or complex, to the loss
+    outputs : the fixed random weights of the outputs in the loss, where there are such
     """
 
     name: str
     arrays: Arrays
     engine: Callable[[Arrays], tuple[float, Arrays]]
     reference: Callable[[Arrays], Any]
+    outputs: Arrays
 
 
 def recurrent(
     cell: str, T: int, B: int, D: int, H: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0
 ) -> Case:
     """Return the case of a GRU or RNN, with gradients coming in at the last state and at every state."""
+    checks.choice("cell", cell, tuple(LAYERS))
     rng = np.random.default_rng(seed)
     layer = LAYERS[cell](D, H, backend, dtype, rng)
-    x, c_0 = rng.standard_normal((T, B, D)), rng.standard_normal((B, H))
-    dlast, dstates = rng.standard_normal((B, H)), rng.standard_normal((T, B, H))
+    x, c_0 = _random(rng, dtype, T, B, D), _random(rng, dtype, B, H)
+    dlast, dstates = _random(rng, dtype, B, H), _random(rng, dtype, T, B, H)
 
     def engine(arrays: Arrays) -> tuple[float, Arrays]:
         _assign(layer, arrays)
@@ -65,14 +68,15 @@ def recurrent(
         states, _ = REFERENCES[cell](arrays["x"], arrays["c_0"], arrays)
         return (states * dstates).sum() + (states[-1] * dlast).sum()
 
-    return Case(cell.upper(), {**_parameters(layer, rng), "x": x, "c_0": c_0}, engine, by_reference)
+    arrays = {**_parameters(layer, rng), "x": x, "c_0": c_0}
+    return Case(cell.upper(), arrays, engine, by_reference, {"dlast": dlast, "dstates": dstates})
 
 
 def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
     """Return the case of a linear layer from D to K."""
     rng = np.random.default_rng(seed)
     layer = Linear(D, K, backend, dtype, rng)
-    dy = rng.standard_normal((B, K))
+    x, dy = _random(rng, dtype, B, D), _random(rng, dtype, B, K)
 
     def engine(arrays: Arrays) -> tuple[float, Arrays]:
         _assign(layer, arrays)
@@ -83,7 +87,7 @@ def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str 
     def by_reference(arrays: Arrays) -> Any:
         return (reference.linear(arrays["x"], arrays)[0] * dy).sum()
 
-    return Case("Linear", {**_parameters(layer, rng), "x": rng.standard_normal((B, D))}, engine, by_reference)
+    return Case("Linear", {**_parameters(layer, rng), "x": x}, engine, by_reference, {"dy": dy})
 
 
 def loss(B: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
@@ -99,7 +103,9 @@ def loss(B: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64
     def by_reference(arrays: Arrays) -> Any:
         return reference.softmax_cross_entropy(arrays["logits"], labels)[0]
 
-    return Case("SoftmaxCrossEntropy", {"logits": 3 * rng.standard_normal((B, K))}, engine, by_reference)
+    return Case(
+        "SoftmaxCrossEntropy", {"logits": 3 * _random(rng, dtype, B, K)}, engine, by_reference, {"labels": labels}
+    )
 
 
 def model(
@@ -115,9 +121,10 @@ def model(
     seed: int = 0,
 ) -> Case:
     """Return the case of the whole classifier, after so many steps of Adam on other random batches."""
+    checks.whole("steps", steps, 0)
     rng = np.random.default_rng(seed)
     classifier = SequenceClassifier(D, H, K, cell, backend, dtype, rng)
-    x, labels = rng.standard_normal((B, T, D)), rng.integers(K, size=B)
+    x, labels = _random(rng, dtype, B, T, D), rng.integers(K, size=B)
     start = _parameters(classifier, rng)
     _assign(classifier, start)
     adam = Adam(classifier, lr=1e-2)
@@ -128,19 +135,27 @@ def model(
 
     def engine(arrays: Arrays) -> tuple[float, Arrays]:
         _assign(classifier, arrays)
-        value = float(classifier.loss(x, labels))
+        value = float(classifier.loss(arrays["x"], labels))
         classifier.backward()
-        return value, _gradients(classifier)
+        gradients = _gradients(classifier)
+        dlast = classifier.linear.backward(classifier.criterion.backward())
+        dx, _ = classifier.cell.backward(dlast)
+        return value, {**gradients, "x": _host(classifier, dx).transpose(1, 0, 2)}
 
     def by_reference(arrays: Arrays) -> Any:
-        p = {name.partition(".")[2]: array for name, array in arrays.items()}
-        states, _ = REFERENCES[cell](x.transpose(1, 0, 2), np.zeros((B, H)), p)
+        p = {name.rpartition(".")[2]: array for name, array in arrays.items()}
+        states, _ = REFERENCES[cell](p["x"].transpose(1, 0, 2), np.zeros((B, H)), p)
         logits, _ = reference.linear(states[-1], p)
         return reference.softmax_cross_entropy(logits, labels)[0]
 
-    arrays = {name: _host(classifier, view).copy() for name, view in classifier.params.items()}
+    arrays = {name: _host(classifier, view) for name, view in classifier.params.items()} | {"x": x}
     name = f"{cell.upper()} classifier, " + (f"after {steps} steps" if steps else "at initialisation")
-    return Case(name, arrays, engine, by_reference)
+    return Case(name, arrays, engine, by_reference, {"labels": labels})
+
+
+def _random(rng: np.random.Generator, dtype: str, *shape: int) -> np.ndarray:
+    """Draw standard normal numbers that `dtype` holds exactly, as float64."""
+    return rng.standard_normal(shape).astype(dtype).astype(np.float64)
 
 
 def _parameters(layer: Any, rng: np.random.Generator) -> Arrays:
@@ -172,9 +187,12 @@ def all_cases(cells: tuple[str, ...], size: str, backend: str = "numpy", dtype: 
 
     Raises
     ------
-    ValueError, BackendUnavailable
-        As `get_backend` and the layers do.
+    ValueError
+        A cell is neither "gru" nor "rnn", size neither "small" nor "full", or backend or dtype is unknown.
+    BackendUnavailable
+        CuPy was asked for and cannot be used.
     """
+    checks.choice("size", size, ("small", "full"))
     chosen = get_backend(backend)
     T, B, D, H, K = {"small": (6, 3, 4, 5, 3), "full": (28, 8, 28, 128, 10)}[size]
     found = [linear(B, H, K, chosen, dtype), loss(B, K, chosen, dtype)]

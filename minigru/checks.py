@@ -42,12 +42,22 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 def dtype(value: Any) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype."""
     try:
-        kind = np.dtype(value)
+        kind = None if value is None else np.dtype(value)  # np.dtype(None) is float64
     except TypeError:
         kind = None
     if kind not in (np.float32, np.float64):
         raise ValueError(f"dtype is {value!r}; expected 'float32' or 'float64'")
     return kind
+
+
+def rng(value: Any) -> np.random.Generator:
+    """Return a NumPy Generator: `value` itself, or one seeded with it."""
+    if isinstance(value, np.random.Generator):
+        return value
+    try:
+        return np.random.default_rng(whole("rng", value, 0))
+    except ValueError:
+        raise ValueError(f"rng is {value!r}; expected a seed, a whole number from 0 up, or a NumPy Generator") from None
 
 
 def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend, dtype: np.dtype) -> Any:
@@ -82,7 +92,9 @@ def _as_array(name: str, value: Any, backend: Backend) -> Any:
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is a {type(value).__name__} that is no array ({error})") from None
+        raise ValueError(
+            f"{name} is a {type(value).__name__} that is no array ({error}); expected real numbers"
+        ) from None
 
 
 def _check_shape(name: str, array: Any, shape: tuple[int | str, ...]) -> None:

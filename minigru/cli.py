@@ -21,6 +21,14 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help lists the options\n")
 
 
+def seed(text: str) -> int:
+    """Return a seed given as an option."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is negative; expected a whole number from 0 up")
+    return number
+
+
 @contextmanager
 def exit_on(status: int, *errors: type[BaseException]) -> Iterator[None]:
     """Turn one of `errors` into its message on stderr and an exit with `status`; any other is a bug, and traced."""

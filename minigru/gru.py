@@ -54,7 +54,7 @@ class GRU(Recurrent):
             gamma_r=empty(T, B, H),
             rc=empty(T, B, H),
             c_tilde=empty(T, B, H),
-            h=[empty(B, H) for _ in "urc"],  # recurrent halves of z_u, z_r, z_c
+            h=[empty(B, H) for _ in self.letters],  # recurrent halves of z_u, z_r, z_c
             backward=None,
         )
 

@@ -45,7 +45,7 @@ class Linear(Layer):
         self.in_features = checks.whole("in_features", in_features)
         self.out_features = checks.whole("out_features", out_features)
         super().__init__({("W", "b"): (in_features, out_features)}, backend, dtype)
-        self.set("W", uniform(np.random.default_rng(rng), in_features, (in_features, out_features)))
+        self.set("W", uniform(checks.rng(rng), in_features, (in_features, out_features)))
         self._buffers: dict[int, SimpleNamespace] = {}
         self._ran: Any = None
 

@@ -56,7 +56,7 @@ class SequenceClassifier:
         self.backend = get_backend(backend)
         self.dtype = checks.dtype(dtype)
         self.num_classes = checks.whole("num_classes", num_classes)
-        rng = np.random.default_rng(rng)
+        rng = checks.rng(rng)
         self.cell = CELLS[checks.choice("cell", cell, tuple(CELLS))](
             input_size, hidden_size, self.backend, self.dtype, rng
         )

@@ -35,7 +35,7 @@ class Recurrent(Layer):
         D = self.input_size = checks.whole("input_size", input_size)
         H = self.hidden_size = checks.whole("hidden_size", hidden_size)
         super().__init__({(f"W_{z}", f"b_{z}"): (H + D, H) for z in self.letters}, backend, dtype)
-        rng = np.random.default_rng(rng)
+        rng = checks.rng(rng)
         for z in self.letters:
             self.set(f"W_{z}", np.concatenate([uniform(rng, H, (H, H)), uniform(rng, D, (D, H))]))
         for name, value in self.first_biases.items():

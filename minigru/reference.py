@@ -7,7 +7,7 @@ rows ``[:H]`` of a recurrent weight meet ``c_prev`` and rows ``[H:]`` meet ``x``
 Each line that is an equation ends with its tag. ``out, cache = f(...)`` goes forward and ``f_backward(dout, cache)``
 goes back: for every ``name`` of the forward pass there is one ``dname``, the gradient of the loss with respect to it,
 in exactly reversed order. The functions are pure, allocate freely, and are analytic: complex input gives complex
-output, so that a gradient can be checked with a complex step.
+output, so that a gradient can be checked with a complex step. They ask nothing of their input: the engine does.
 """
 
 from __future__ import annotations

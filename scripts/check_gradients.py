@@ -1,8 +1,9 @@
 """Hold every gradient that minigru computes by hand to oracles that know nothing of how it was derived.
 
 Small sizes, element by element: central differences of the engine, and the complex step on the reference. Full size
-(28 steps of 28, 128 units): the derivative along one random direction for each array, by both methods. The figure is
-the norm of the difference relative to the norm of the gradient (along a direction: of the two numbers).
+(28 steps of 28, 128 units): the derivative along one random direction for each array, by both methods. For each array:
+the norm of the difference relative to the norm of the gradient, by method; then, against the complex step, the largest
+absolute difference, both values there, and where it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ EPILOG = """
 exit status: 0 every gradient passes, 1 one fails, 2 an option is wrong or the backend cannot be used
 """
 METHODS = ("central", "complex")
-TOLERANCES = {"float64": {"central": 1e-8, "complex": 1e-13}, "float32": {"central": 1e-4, "complex": 1e-4}}
+TOLERANCES = {"float64": {"central": 1e-8, "complex": 1e-13}, "float32": {"central": 1e-5, "complex": 1e-5}}
 
 
 def errors_by_element(case: cases.Case, dtype: str) -> dict[str, list[gradcheck.Row]]:
@@ -47,14 +48,15 @@ def print_table(title: str, rows: dict[str, list[gradcheck.Row]], tolerances: di
     print(f"\n{title}")
     passed = True
     for lines in zip(*rows.values(), strict=True):
-        failed = [line for method, line in zip(rows, lines, strict=True) if not line.error <= tolerances[method]]
-        figures = "".join(f"{line.error:12.1e}" for line in lines)
-        verdict = "  ok"
-        if failed:
-            row = failed[-1]
-            where = list(row.index) or ""
-            verdict = f"  FAILED: {row.value:.6g}{' at ' if where else ''}{where or ''}, expected {row.expected:.6g}"
-        print(f"  {lines[0].name:<14}{figures}{verdict}")
+        errors = dict(zip(rows, lines, strict=True))
+        failed = [method for method, line in errors.items() if not line.error <= tolerances[method]]
+        row = errors["complex"]
+        figures = "".join(f"{line.error:10.1e}" for line in lines)
+        verdict = f"  FAILED by {' and '.join(failed)}" if failed else ""
+        print(
+            f"  {row.name:<10}{figures}{row.difference:10.1e}{row.value:14.6g}{row.expected:14.6g}  "
+            f"{list(row.index) or ''}{verdict}".rstrip()
+        )
         passed &= not failed
     return passed
 
@@ -70,7 +72,7 @@ def main() -> int:
     parser.add_argument(
         "--dtype", choices=tuple(TOLERANCES), default="float64", help="numbers of the engine (default: float64)"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random directions (default: 0)")
+    parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the random directions (default: 0)")
     options = parser.parse_args()
     with cli.exit_on(2, BackendUnavailable):
         get_backend(options.backend)
@@ -82,8 +84,9 @@ def main() -> int:
     for size in ("small", "full"):
         if options.size not in (size, "both"):
             continue
-        how = "every element" if size == "small" else "full size, one direction an array"
-        print(f"\n{how:<36}central     complex")
+        how = "Small size, every element." if size == "small" else "Full size, one random direction for each array."
+        print(f"\n{how}\n{'':<12}{'error by':>10}{'':10}{'largest':>10}")
+        print(f"{'':<12}{'central':>10}{'complex':>10}{'diff.':>10}{'by hand':>14}{'complex step':>14}  at")
         for case in cases.all_cases(cells, size, options.backend, options.dtype):
             errors = (
                 errors_by_element(case, options.dtype) if size == "small" else errors_by_direction(case, options.seed)

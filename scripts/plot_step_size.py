@@ -54,7 +54,11 @@ def measure(seed: int) -> tuple[dict[str, list[tuple[float, float]]], float]:
         for name, (method, dtype, steps) in methods.items()
     }
     central = gradcheck.central_difference(lambda a: loss(a, weights, np.float64), arrays)
-    return curves, max(float(np.max(np.abs(central[name] / exact[name] - 1))) for name in exact)
+    largest = max(
+        float(np.max(np.abs(central[name] - exact[name]) / np.maximum(np.abs(central[name]), np.abs(exact[name]))))
+        for name in exact
+    )
+    return curves, largest
 
 
 def main() -> int:
@@ -63,7 +67,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=Path("docs/figures/step_size.png"), metavar="FILE", help="default: %(default)s"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the random problem (default: 0)")
+    parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the random problem (default: 0)")
     options = parser.parse_args()
     curves, elementwise = measure(options.seed)
     print("method              smallest error     at h = 1e-5     largest h within twice the smallest error")

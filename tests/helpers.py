@@ -29,10 +29,12 @@ def randomise(layer: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def poison(layer: Any) -> int:
-    """Fill every buffer of a layer or model, and its gradients, with NaN; return how many arrays there were."""
+    """Fill all working memory of a layer, model or optimiser, and the gradients, with NaN; return how many arrays."""
     if isinstance(layer, minigru.SequenceClassifier):
         return poison(layer.cell) + poison(layer.linear) + poison(layer.criterion)
-    found = [*arrays_in(layer._buffers), *getattr(layer, "grads", {}).values()]
+    working = ("_buffers", "_transposed", "_scratch")
+    found = [array for name in working for array in arrays_in(getattr(layer, name, None))]
+    found += getattr(layer, "grads", {}).values()
     found = [array for array in found if array.dtype.kind == "f"]  # the classes of the loss are a constant
     for array in found:
         array[...] = np.nan

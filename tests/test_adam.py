@@ -26,19 +26,35 @@ def quadratic(N, dtype="float64"):
     return layer
 
 
-def test_thousand_steps_equal_the_published_recurrence(rng):
-    layer = quadratic(5)
-    adam = minigru.Adam(layer, lr=0.01, beta1=0.8, beta2=0.95, eps=1e-6)
-    theta, m, v = layer.vector.copy(), np.zeros(5), np.zeros(5)
-    for t in range(1, 1001):
-        gradient = rng.standard_normal(5) * 10.0 ** rng.integers(-8, 3)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 2e-6)])
+@pytest.mark.parametrize("betas", [(0.9, 0.999), (0.8, 0.95)])
+def test_1200_steps_equal_the_published_recurrence(betas, dtype, tolerance, rng):
+    layer = quadratic(5, dtype)
+    layer.vector[...] = 0  # so that the parameters are the sum of the steps, and their error is that of the steps
+    adam = minigru.Adam(layer, 0.01, *betas, eps=1e-6)
+    theta, m, v = np.zeros(5), np.zeros(5), np.zeros(5)
+    for t in range(1, 1201):
+        gradient = (rng.standard_normal(5) * 10.0 ** rng.integers(-8, 3)).astype(dtype).astype("float64")
         layer.gradient[...] = gradient
+        before = layer.vector.astype("float64")
         adam.step()
-        theta, m, v = reference.adam(theta, gradient, m, v, t, lr=0.01, beta1=0.8, beta2=0.95, eps=1e-6)
-    assert relative(layer.vector, theta) < 1e-12
-    assert relative(adam.m, m) < 1e-12
-    assert relative(adam.v, v) < 1e-12
-    assert adam.t == 1000
+        step = -theta
+        theta, m, v = reference.adam(theta, gradient, m, v, t, 0.01, *betas, eps=1e-6)
+        step += theta
+        if dtype == "float64" or t <= 3:
+            assert np.allclose(layer.vector - before, step, rtol=tolerance, atol=1e-15)
+    assert relative(layer.vector, theta) < 10 * tolerance
+    assert relative(adam.m, m) < tolerance
+    assert relative(adam.v, v) < 10 * tolerance
+    assert adam.t == 1200
+
+
+def test_eps_decides_where_the_gradient_is_tiny():
+    layer = quadratic(3, "float32")
+    layer.vector[...] = 0
+    layer.gradient[...] = 1e-8
+    minigru.Adam(layer, lr=1.0).step()
+    assert np.allclose(layer.vector, -0.5, rtol=1e-5)  # g / (g + eps), with g = eps
 
 
 def test_steps_equal_those_of_another_implementation():
@@ -75,6 +91,24 @@ def test_schedules():
     assert [minigru.constant(0.1, step, 4) for step in range(4)] == [0.1] * 4
     cosine = [minigru.cosine(0.1, step, 4) for step in range(5)]
     assert cosine == pytest.approx([0.1, 0.05 + 0.05 * 0.5**0.5, 0.05, 0.05 - 0.05 * 0.5**0.5, 0])
+
+
+@pytest.mark.parametrize("schedule", [minigru.constant, minigru.cosine])
+def test_schedules_refuse_a_rate_that_is_none(schedule):
+    for lr in (-1, float("nan"), "x"):
+        with pytest.raises(ValueError, match=r"^lr is .*; expected a finite number at least 0"):
+            schedule(lr, 0, 4)
+
+
+def test_a_rate_assigned_between_steps_is_checked_and_nothing_moves():
+    layer = quadratic(3)
+    adam = minigru.Adam(layer)
+    adam.lr = float("nan")
+    before = layer.vector.copy()
+    with pytest.raises(ValueError, match=r"^lr is nan"):
+        adam.step()
+    assert np.array_equal(layer.vector, before)
+    assert adam.t == 0
 
 
 @pytest.mark.parametrize(
@@ -123,5 +157,9 @@ def test_clipping_of_a_zero_gradient():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         minigru.Adam(quadratic(3), **arguments)
+    with pytest.raises(ValueError, match="owner is a list; expected a layer"):
+        minigru.Adam([])
+    with pytest.raises(ValueError, match="owner is a list; expected a layer"):
+        minigru.clip_by_global_norm([], 1.0)
     with pytest.raises(ValueError, match="max_norm is 0"):
         minigru.clip_by_global_norm(quadratic(3), 0)

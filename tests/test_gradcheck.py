@@ -72,7 +72,40 @@ def test_a_gradient_that_is_not_finite_fails(value):
 def test_zero_gradients_agree_and_a_missed_one_fails():
     zero = {"a": np.zeros(3)}
     assert gradcheck.compare(zero, zero)[0].error == 0
-    assert gradcheck.compare(zero, {"a": np.full(3, 1e-20)})[0].error == 1
+    for tiny in (1e-20, 1e-170, 1e-300):
+        assert gradcheck.compare(zero, {"a": np.full(3, tiny)})[0].error == 1
+        assert gradcheck.compare({"a": np.full(3, 2 * tiny)}, {"a": np.full(3, tiny)})[0].error == pytest.approx(0.5)
+        assert gradcheck.compare({"a": np.full(3, tiny)}, {"a": np.full(3, 2 * tiny)})[0].error == pytest.approx(0.5)
+
+
+def test_a_missed_gradient_fails_along_a_direction_too():
+    def tiny(arrays):
+        return 1e-9 * arrays["a"].sum()
+
+    for method in ("central", "complex"):
+        rows = gradcheck.compare_along(tiny, {"a": np.ones(5)}, {"a": np.zeros(5)}, np.random.default_rng(0), method)
+        assert rows[0].error == pytest.approx(1)
+
+
+@pytest.mark.parametrize("f", [lambda a: (a["b"].real ** 2).sum(), lambda a: float(np.abs(a["b"]).sum())])
+def test_complex_step_refuses_a_function_that_drops_the_imaginary_part(f):
+    with pytest.raises(ValueError, match=r"f returned float64 of shape \(\); expected one complex number"):
+        gradcheck.complex_step(f, POINT)
+    with pytest.raises(ValueError, match="expected one complex number"):
+        gradcheck.directional(f, POINT, POINT, method="complex")
+
+
+def test_lists_will_do():
+    gradients = gradcheck.complex_step(lambda a: (a["b"] ** 2).sum(), {"b": [1.0, 2.0]})
+    assert np.allclose(gradients["b"], [2, 4])
+    assert gradcheck.compare({"b": [2.0, 4.0]}, gradients)[0].error < 1e-15
+
+
+def test_report_shows_both_values_of_every_array():
+    table = gradcheck.report(gradcheck.compare(KNOWN, KNOWN), 1e-8)
+    row = gradcheck.compare(KNOWN, KNOWN)[0]
+    assert table.count(f"{row.value:.6g}") == 2
+    assert "FAILED" not in table
 
 
 def test_nothing_changes_along_a_direction_of_length_zero():
@@ -90,7 +123,27 @@ def test_nothing_changes_along_a_direction_of_length_zero():
         (lambda: gradcheck.compare({"a": np.ones(0)}, {"a": np.ones(0)}), r"of a has shape \(0,\); expected at least"),
         (lambda: gradcheck.compare({"a": np.ones(2)}, {"b": np.ones(2)}), r"are of \['a'\]; expected \['b'\]"),
         (lambda: gradcheck.compare({"a": np.ones(2)}, {"a": np.ones(3)}), r"of a has shape \(2,\); expected \(3,\)"),
-        (lambda: gradcheck.directional(known, POINT, POINT, method="odd"), "method is 'odd'; expected 'central' or"),
+        (
+            lambda: gradcheck.directional(known, POINT, POINT, method="odd"),
+            "method is 'odd'; expected one of 'central', 'complex'",
+        ),
+        (lambda: gradcheck.compare({}, {}), "expected at least one array"),
+        (
+            lambda: gradcheck.compare({"a": np.ones(2) * 1j}, {"a": np.ones(2)}),
+            "of a has dtype complex128; expected real",
+        ),
+        (lambda: gradcheck.central_difference(known, {}), "arrays is empty; expected at least one named array"),
+        (lambda: gradcheck.central_difference(known, {"a": np.array([np.nan])}), "a has shape .* finite"),
+        (
+            lambda: gradcheck.central_difference(lambda a: a["b"], POINT),
+            r"f returned float64 of shape \(1,\); expected",
+        ),
+        (
+            lambda: gradcheck.central_difference(lambda a: 1j, POINT),
+            "f returned complex128 .*; expected one real number",
+        ),
+        (lambda: gradcheck.directional(known, POINT, {}), "direction is empty"),
+        (lambda: gradcheck.report([], 1e-8), "rows is empty; expected at least one"),
         (lambda: gradcheck.directional(known, POINT, {"z": np.ones(1)}), "direction has 'z' of shape"),
         (lambda: gradcheck.directional(known, POINT, {"b": np.ones(2)}), r"direction has 'b' of shape \(2,\)"),
     ],
