@@ -1,15 +1,18 @@
 """A stand-in for CuPy on a machine without a GPU. NO GPU CODE RUNS HERE, and a green test says nothing about any.
 
-It does its arithmetic with NumPy, but keeps the two kinds of arrays apart as CuPy does: what CuPy refuses (implicit
-conversion to NumPy, host and device arrays in one operation, assignment of a host array) is refused in CuPy's words,
-and each wait of the host for the device is counted. So it shows that a step copies nothing to or from the host.
-The kernels it runs are those of `minigru.kernels.cupy_kernels`, their source read as Python, statement by statement:
-that proves their arithmetic, and nothing about how CUDA compiles or runs them.
+It does its arithmetic with NumPy, but keeps the two kinds of arrays apart: what CuPy refuses (implicit conversion to
+NumPy, host and device arrays in one operation, assignment of a host array) is refused, and each wait of the host for
+the device is counted. So it shows that a step copies nothing to or from the host. It is stricter than CuPy in that
+NumPy's own functions do not take its arrays, so that a stray ``np.`` is found.
+The kernels it runs are those of `minigru.kernels.cupy_kernels`, their source read as Python, statement by statement.
+Only statements that mean the same in C are accepted. That tests their arithmetic, not how CUDA compiles or runs them.
 It lives with the tests, and `get_backend` does not know it.
 """
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -50,7 +53,7 @@ class FakeArray:
 
     def _read(self, kind: Any) -> Any:
         _wait()
-        return kind(self._host)
+        return kind(self._host.item())
 
     def __float__(self) -> float:
         return self._read(float)
@@ -62,7 +65,7 @@ class FakeArray:
         return self._read(bool)
 
     def item(self) -> Any:
-        return self._read(lambda host: host.item())
+        return self._read(lambda number: number)
 
     def reshape(self, *shape: int) -> FakeArray:
         return FakeArray(self._host.reshape(*shape))
@@ -80,6 +83,8 @@ class FakeArray:
         return FakeArray(self._host[_to_fake_only(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         self._host[_to_fake_only(key)] = _to_fake_only(value)
 
 
@@ -123,6 +128,11 @@ for _name, _function in {
     setattr(FakeArray, f"__{_name}__", _operator(_function))
     setattr(FakeArray, f"__r{_name}__", _operator(_function, swapped=True))
 FakeArray.__neg__ = _operator(np.negative)
+for _name, _function in {
+    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+}.items():  # fmt: skip
+    setattr(FakeArray, f"__{_name}__", _operator(_function))
+FakeArray.__hash__ = None
 
 
 COMPUTING = (
@@ -169,27 +179,54 @@ class FakeCupy(SimpleNamespace):
 
 
 class FakeElementwiseKernel:
-    """Runs the source of an elementwise kernel on whole arrays; it may hold assignments and nothing else."""
+    """Runs the source of an elementwise kernel on whole arrays."""
 
     def __init__(self, in_params: str, out_params: str, operation: str, name: str) -> None:
         self.inputs, self.outputs = (
-            [param.split()[1] for param in params.split(",")] for params in (in_params, out_params)
+            [tuple(param.split()) for param in params.split(",")] for params in (in_params, out_params)
         )
-        self.statements = [line.strip().removeprefix("const T ") for line in operation.strip().splitlines()]
+        self.statements = python_of(operation, {name for _, name in self.outputs})
 
     def __call__(self, *arrays: Any) -> None:
-        names = self.inputs + self.outputs
-        assert len(arrays) == len(names)
-        hosts = dict(zip(names, map(_to_fake_only, arrays), strict=True))
+        params = self.inputs + self.outputs
+        assert len(arrays) == len(params)
+        hosts = {name: _to_fake_only(array) for (_, name), array in zip(params, arrays, strict=True)}
+        for kind, name in params:
+            is_array = isinstance(hosts[name], np.ndarray)
+            if is_array != (kind == "T"):
+                raise TypeError(f"{name} is declared {kind}: expected an array for T, a Python number for float64")
         if len({host.dtype for host in hosts.values() if isinstance(host, np.ndarray)}) != 1:
             raise TypeError("Type is mismatched. T")
         values = {"tanh": np.tanh, "sqrt": np.sqrt, **hosts}
         for statement in self.statements:
             exec(statement, values)
-        for name in self.inputs:
-            assert values[name] is hosts[name], f"the kernel assigns its input {name}"
-        for name in self.outputs:
+        for _, name in self.outputs:
             hosts[name][...] = values[name]
+
+
+def python_of(operation: str, outputs: set[str]) -> list[str]:
+    """Return the statements of a kernel; refuse any that C would not take, or would take otherwise."""
+    lines = [line.strip() for line in operation.strip().splitlines()]
+    if len(lines) == 1 and not lines[0].endswith(";"):
+        lines = [lines[0] + ";"]  # CuPy adds the last semicolon
+    statements, declared = [], set(outputs)
+    for line in lines:
+        match = re.fullmatch(r"(const T )?(\w+) = ([^=;]+);", line)
+        if match is None:
+            raise SyntaxError(f"{line!r} is no assignment with a semicolon")
+        declaration, name, expression = match.groups()
+        if bool(declaration) == (name in declared):
+            raise SyntaxError(f"{line!r} assigns what is not declared, or declares it twice")
+        declared.add(name)
+        for node in ast.walk(ast.parse(expression, mode="eval")):
+            if isinstance(node, (ast.Pow, ast.FloorDiv, ast.Mod, ast.MatMult)):
+                raise SyntaxError(f"{expression!r} has an operator that C has not, or has otherwise")
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+                parts = [inner for inner in ast.walk(node.left) if isinstance(inner, ast.Name)]
+                if not parts:
+                    raise SyntaxError(f"{expression!r} divides whole numbers")
+        statements.append(f"{name} = {expression}")
+    return statements
 
 
 def fake_backend() -> Backend:

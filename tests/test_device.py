@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import fake_device
 import numpy as np
 import pytest
-from helpers import relative
+from helpers import ROOT, relative
 
 import minigru
 from minigru import cases, gradcheck
@@ -93,7 +96,7 @@ def test_all_that_a_layer_returns_is_on_the_device(device, rng):
         assert isinstance(answer, np.ndarray)
 
 
-def test_the_fake_refuses_what_cupy_refuses(device):
+def test_the_fake_refuses_to_mix_host_and_device(device):
     xp, on_device, on_host = device.xp, device.to_device(np.ones(3)), np.ones(3)
     for mix in (
         lambda: on_device + on_host,
@@ -105,8 +108,64 @@ def test_the_fake_refuses_what_cupy_refuses(device):
         lambda: np.tanh(on_device),
         lambda: np.linalg.norm(on_device),
     ):
-        with pytest.raises(TypeError, match=r"Unsupported|Implicit|does not support"):
+        with pytest.raises((TypeError, ValueError), match=r"Unsupported|Implicit|does not support|cannot be used"):
             mix()
+
+
+def test_the_fake_counts_every_wait(device):
+    array = device.to_device(np.ones(1))
+    waits = (array.get, array.item, lambda: float(array), lambda: int(array), lambda: bool(array > 0))
+    for wait in (*waits, lambda: device.to_device(np.ones(1)), lambda: device.to_host(array)):
+        before = fake_device.host_waits
+        wait()
+        assert fake_device.host_waits == before + 1
+
+
+def test_the_fake_says_that_no_gpu_code_ran():
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "no_backend_to_choose or same",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stdout
+    assert fake_device.BANNER in result.stdout
+    assert "no GPU code ran" in fake_device.BANNER
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        "y = x ** 2",
+        "y = (1 / 2) * x",
+        "y = x // 2",
+        "y = x;\nz = y",
+        "y = x\ny = y + 1;",
+        "keep = 1 - x;\ny = keep;",
+        "const T y = x;",
+        "y += x;",
+        "if (x > 0) y = x;",
+    ],
+)
+def test_the_fake_refuses_a_kernel_that_c_would_read_otherwise(operation):
+    with pytest.raises(SyntaxError):
+        fake_device.FakeElementwiseKernel("T x", "T y", operation, "name")
+
+
+def test_the_fake_refuses_arguments_of_the_wrong_type(device):
+    kernel = fake_device.FakeElementwiseKernel("T x, float64 a", "T y", "y = a * x", "name")
+    x, y = device.to_device(np.ones(2)), device.to_device(np.zeros(2))
+    kernel(x, 3.0, y)
+    assert np.array_equal(device.to_host(y), [3, 3])
+    for arguments in ((x, x, y), (1.0, 3.0, y), (x, 3.0, device.to_device(np.zeros(2, "float32")))):
+        with pytest.raises(TypeError):
+            kernel(*arguments)
 
 
 def test_the_fake_is_no_backend_to_choose():

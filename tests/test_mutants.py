@@ -27,7 +27,7 @@ LAYER_MUTANTS = [
     ("gru: the memory kept with Gamma_u", "kernels.numpy_kernels", "np.multiply(dc_prev, keep, out=dc_prev)", "np.multiply(dc_prev, gamma_u, out=dc_prev)", GRU_ALL),
     ("gru: dz_r a thousandth too long", "kernels.numpy_kernels", "np.multiply(drc, dz_r, out=dz_r)", "np.multiply(drc, 1.001 * dz_r, out=dz_r)", GRU_ALL),
     ("gru: no gradient through Gamma_r * c_prev", "kernels.numpy_kernels", "np.add(dc_prev, drc, out=dc_prev)", "pass", GRU_ALL),
-    ("gru: c_prev where c_tilde of the step stands", "gru", "gamma_u[t], c_tilde[t], c[t], buf_b.scratch", "gamma_u[t], c_tilde[t], c[t + 1], buf_b.scratch", GRU_ALL),
+    ("gru: the memory after the step where c_prev stands", "gru", "gamma_u[t], c_tilde[t], c[t], buf_b.scratch", "gamma_u[t], c_tilde[t], c[t + 1], buf_b.scratch", GRU_ALL),
     ("gru: weights of u where those of r stand", "gru", "xp.matmul(dz_r[t], W_r_T,", "xp.matmul(dz_r[t], W_u_T,", GRU_ALL),
     ("gru: a missing transpose", "recurrent", "block[: self.hidden_size].T", "block[: self.hidden_size]", GRU_ALL),
     ("gru: a dropped recurrent term", "gru", "xp.matmul(dz_u[t], W_u_T, out=product)", "product[...] = 0", GRU_ALL),

@@ -34,24 +34,36 @@ def laid_out(array: np.ndarray, dtype: str, layout: str) -> tuple[np.ndarray, np
     return array, plain
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
-@given(cell=st.sampled_from(["gru", "rnn"]), T=SIZE, B=SIZE, D=SIZE, H=SIZE, dtype=DTYPES, layout=LAYOUTS, seed=SEED)
-def test_engine_equals_reference(cell, T, B, D, H, dtype, layout, seed):
+@settings(deadline=None, max_examples=120, derandomize=True)
+@given(
+    cell=st.sampled_from(["gru", "rnn"]),
+    engine=st.sampled_from(["float32", "float64"]),
+    T=SIZE,
+    B=SIZE,
+    D=SIZE,
+    H=SIZE,
+    dtype=DTYPES,
+    layout=LAYOUTS,
+    seed=SEED,
+)
+def test_engine_equals_reference(cell, engine, T, B, D, H, dtype, layout, seed):
     rng = np.random.default_rng(seed)
-    layer = CELLS[cell](D, H, dtype="float64")
+    layer = CELLS[cell](D, H, dtype=engine)
     p = randomise(layer, rng)
     x, x_plain = laid_out(rng.standard_normal((T, B, D)), dtype, layout)
     c_0, c_0_plain = laid_out(rng.standard_normal((B, H)), dtype, layout)
     dstates, dstates_plain = laid_out(rng.standard_normal((T, B, H)), dtype, layout)
     states = layer.forward(x, c_0)
     expected, cache = FORWARD[cell](x_plain, c_0_plain, p)
-    assert np.allclose(states, expected, rtol=1e-12, atol=1e-14)
     dx, dc_0 = layer.backward(dstates=dstates)
     dx_expected, dc_0_expected, grads = BACKWARD[cell](dstates_plain, cache)
-    assert np.allclose(dx, dx_expected, rtol=1e-11, atol=1e-13)
-    assert np.allclose(dc_0, dc_0_expected, rtol=1e-11, atol=1e-13)
-    for name, grad in grads.items():
-        assert np.allclose(layer.grads[name], grad, rtol=1e-11, atol=1e-13), name
+    pairs = {"states": (states, expected), "dx": (dx, dx_expected), "dc_0": (dc_0, dc_0_expected)}
+    pairs |= {name: (layer.grads[name], grad) for name, grad in grads.items()}
+    # Gradients are sums that may cancel, so their error is measured against what went in, and not element by element.
+    scale = 1 + np.abs(dstates_plain).sum()
+    for name, (value, wanted) in pairs.items():
+        tolerance = (1e-12 if engine == "float64" else 2e-5) * (1 if name == "states" else scale)
+        assert np.abs(value - wanted).max() < tolerance, name
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)
