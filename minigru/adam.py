@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from . import checks
-from .params import Layer
 
 
 class Adam:
@@ -31,7 +30,7 @@ class Adam:
     """
 
     def __init__(
-        self, owner: Layer | Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+        self, owner: Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
     ) -> None:
         self.owner = _check_owner(owner)
         self.lr = checks.number("lr", lr, 0)
@@ -103,7 +102,7 @@ def _check(lr: float, step: int, steps: int) -> None:
 SCHEDULES = {"constant": constant, "cosine": cosine}
 
 
-def clip_by_global_norm(owner: Layer | Any, max_norm: float) -> Any:
+def clip_by_global_norm(owner: Any, max_norm: float) -> Any:
     """Scale the flat gradient of `owner` down to the norm `max_norm` if it is longer (Pascanu et al. 2013).
 
     Returns

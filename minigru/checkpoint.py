@@ -6,14 +6,13 @@ The file is a NumPy archive of host arrays, so that it moves freely between back
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .adam import Adam
-from .files import replace_file
+from .files import DamagedFile, read_arrays, replace_file
 from .model import SequenceClassifier
 
 FORMAT = 1
@@ -54,17 +53,20 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         There is no such file, it is damaged, or it is not a checkpoint of minigru.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        meta = json.loads(str(arrays.pop("meta")))
-        if meta["format"] != FORMAT:
-            raise CheckpointError(f"{path} has checkpoint format {meta['format']!r}; expected {FORMAT}")
+        arrays = read_arrays(path)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}") from None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(
-            f"{path} is damaged or is not a checkpoint of minigru ({type(error).__name__}: {error})"
-        ) from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    except DamagedFile as error:
+        raise CheckpointError(f"{path} is damaged or is not a checkpoint of minigru ({error})") from error
+    try:
+        meta = json.loads(str(arrays.pop("meta")))
+        version = meta["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged or is not a checkpoint of minigru (no usable meta data)") from error
+    if version != FORMAT:
+        raise CheckpointError(f"{path} has checkpoint format {version!r}; expected {FORMAT}")
     return arrays, meta
 
 
@@ -83,8 +85,11 @@ def restore(path: Path, arrays: dict[str, np.ndarray], model: SequenceClassifier
             raise CheckpointError(f"{path} is of another model: {name} is {came}; expected {view.dtype} {view.shape}")
         if not np.isfinite(arrays[name]).all():
             raise CheckpointError(f"{path} is damaged: {name} holds numbers that are not finite")
-    if "adam.t" not in arrays or "losses" not in arrays:
-        raise CheckpointError(f"{path} is damaged: adam.t or losses is missing")
+    steps, losses = arrays.get("adam.t"), arrays.get("losses")
+    if steps is None or steps.shape != () or steps.dtype.kind != "i" or steps < 0:
+        raise CheckpointError(f"{path} is damaged: adam.t is no number of steps")
+    if losses is None or losses.ndim != 1 or losses.dtype.kind != "f" or not np.isfinite(losses).all():
+        raise CheckpointError(f"{path} is damaged: losses is no list of finite losses")
     for name, view in wanted.items():
         view[...] = model.backend.to_device(arrays[name])
     adam.t = int(arrays["adam.t"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,5 +36,17 @@ def exit_on(status: int, *errors: type[BaseException]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        print(f"{Path(sys.argv[0]).name}: {error or 'stopped'}", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).name}: {str(error) or 'stopped'}", file=sys.stderr)
         sys.exit(status)
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Exit with what ``main()`` returns; with 130 after Ctrl-C, and quietly with 141 where nobody reads the output."""
+    try:
+        with exit_on(130, KeyboardInterrupt):
+            status = main()
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush fails no more
+        status = 141
+    sys.exit(status)

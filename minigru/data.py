@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import checks
-from .files import replace_file
+from .files import DamagedFile, read_arrays, replace_file
 
 DATA = ("auto", "mnist", "digits")
+TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # images of each digit, 0 to 9
+TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 NETWORK_TIMEOUT = 20  # seconds that a silent server is waited for
 
 
@@ -36,8 +37,8 @@ class Dataset(NamedTuple):
     Attributes
     ----------
     name : "mnist" or "digits"
-    x_train, x_test : (N, T, D) floats from 0 (background) to 1 (ink)
-    y_train, y_test : (N,) int64, the digits 0 to 9
+    x_train, x_test : (n, T, D) floats from 0 (background) to 1 (ink)
+    y_train, y_test : (n,) int64, the digits 0 to 9
     """
 
     name: str
@@ -102,6 +103,10 @@ def load_mnist(data_home: str | os.PathLike | None = None, dtype: Any = "float32
         It is neither cached nor to be fetched, or what was fetched is not MNIST.
     """
     home = Path(data_home or os.environ.get("SCIKIT_LEARN_DATA") or Path("~", "scikit_learn_data")).expanduser()
+    if home.exists() and not home.is_dir():
+        raise DataUnavailable(
+            f"the data folder {home} is not a folder", "name another in SCIKIT_LEARN_DATA or --data-home"
+        )
     cache = home / "minigru" / "mnist.npz"
     arrays = _read_cache(cache)
     if arrays is None:
@@ -159,21 +164,28 @@ def _fault(images: np.ndarray, labels: np.ndarray) -> str | None:
         return f"labels are {labels.shape} of {labels.dtype}, not (70000,) of uint8"
     if images.min() != 0 or images.max() != 255:
         return f"pixels run from {images.min()} to {images.max()}, not from 0 to 255"
-    counts = np.bincount(labels[60_000:], minlength=10).tolist()
-    if counts != [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]:
-        return f"the last 10,000 labels count {counts} a digit, unlike the official test set"
+    for name, part, expected in (
+        ("first 60,000", labels[:60_000], TRAIN_COUNTS),
+        ("last 10,000", labels[60_000:], TEST_COUNTS),
+    ):
+        counts = np.bincount(part, minlength=10).tolist()
+        if counts != expected:
+            return f"the {name} labels count {counts} a digit, not {expected}"
     return None
 
 
 def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the decoded arrays, or None where the file is missing, damaged or something else."""
+    """Return the decoded arrays, or None where the file is missing, unreadable, damaged or something else."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]  # their checksums are tested as they are read
+        arrays = read_arrays(path)
+        images, labels = arrays["images"], arrays["labels"]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        fault: str | None = f"{type(error).__name__}: {error}"
+    except OSError as error:
+        print(f"The cached {path} cannot be read ({error.strerror}); MNIST is decoded again.", file=sys.stderr)
+        return None
+    except (DamagedFile, KeyError) as error:
+        fault: str | None = str(error)
     else:
         fault = _fault(images, labels)
     if fault:

@@ -1,11 +1,18 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read with every fault in one sentence."""
 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
+
+
+class DamagedFile(RuntimeError):
+    """A file does not hold what it should; the message says in what way."""
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
@@ -23,3 +30,23 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a NumPy archive; their checksums are tested as they are read.
+
+    Raises
+    ------
+    OSError
+        There is no such file, or it may not be read.
+    DamagedFile
+        It is no such archive, or not a whole one.
+    """
+    with path.open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return {name: np.asarray(stored[name]) for name in stored.files}
+        except (EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedFile(f"{type(error).__name__}: {error}".replace("\n", " ")) from error
+        except (OSError, RuntimeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:  # what zipfile raises
+            raise DamagedFile(f"{type(error).__name__}: {error}") from error

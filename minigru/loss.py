@@ -17,6 +17,13 @@ class SoftmaxCrossEntropy:
     ----------
     backend : "numpy", "cupy" or a `Backend`
     dtype : "float32" or "float64"
+
+    Raises
+    ------
+    ValueError
+        backend or dtype is not one of those named.
+    BackendUnavailable
+        CuPy was asked for and cannot be used.
     """
 
     def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32") -> None:

@@ -25,28 +25,33 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
 
     figure = _figure(8, 3.6)
     loss, accuracy = figure.subplots(1, 2)
-    loss.plot(history["epoch"], history["train_loss_nats"], "o-", color=OURS, label="training")
-    loss.plot(history["epoch"], history["test_loss_nats"], "s--", color=OTHER, label="test")
-    loss.set(xlabel="epoch", ylabel="mean cross-entropy (nats)", ylim=(0, None))
+    epochs = history["epoch"]
+    loss.plot(
+        epochs, history["train_loss_nats"], "o-", color=OURS, label="training", markersize=8, markerfacecolor="none"
+    )
+    loss.plot(epochs, history["test_loss_nats"], "s--", color=OTHER, label="test", markersize=5)
+    top = history[["train_loss_nats", "test_loss_nats"]].to_numpy().max()
+    loss.set(xlabel="epoch", ylabel="mean cross-entropy (nats)", ylim=(0, 1.08 * top))
     loss.legend(frameon=False)
-    accuracy.plot(history["epoch"], history["test_accuracy_percent"], "s--", color=OTHER)
+    accuracy.plot(epochs, history["test_accuracy_percent"], "s--", color=OTHER, markersize=5)
     accuracy.set(xlabel="epoch", ylabel="test accuracy (%)")
     last = history.iloc[-1]
     accuracy.set_title(f"{last['test_accuracy_percent']:.2f} % after epoch {last['epoch']:.0f}", fontsize=10)
     for axes in (loss, accuracy):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, epochs.max() + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
     figure.suptitle(title)
     return figure
 
 
 def digit_grid(images: np.ndarray, predictions: np.ndarray, labels: np.ndarray, title: str) -> Figure:
-    """Draw images with what the model reads in them; wrong readings are red, framed, and give the truth.
+    """Draw images, each with what the model reads in it and what it is; wrong readings are red and framed.
 
     Parameters
     ----------
-    images : (N, T, D), from 0 (background) to 1 (ink), N at most 40
-    predictions, labels : (N,)
+    images : (n, T, D), n images from 0 (background) to 1 (ink)
+    predictions, labels : (n,)
     title : of the figure
     """
     columns = 8
@@ -58,9 +63,7 @@ def digit_grid(images: np.ndarray, predictions: np.ndarray, labels: np.ndarray, 
     for axes, image, prediction, label in zip(grid.flat, images, predictions, labels, strict=False):
         right = prediction == label
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-        axes.set_title(
-            f"{prediction}" if right else f"{prediction}, is {label}", fontsize=9, color="black" if right else WRONG
-        )
+        axes.set_title(f"read {prediction}, is {label}", fontsize=8, color="black" if right else WRONG)
         if not right:
             axes.set_axis_on()
             axes.set(xticks=[], yticks=[])
@@ -75,7 +78,7 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, title: str) ->
 
     Parameters
     ----------
-    predictions, labels : (N,) integers
+    predictions, labels : (n,) integers
     title : of the figure
     """
     K = int(max(labels.max(), predictions.max())) + 1
@@ -86,14 +89,15 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, title: str) ->
     axes = figure.subplots()
     # The mistakes are the news: the scale of colours is theirs, and the diagonal is left white.
     mistakes = np.where(np.eye(K, dtype=bool), np.nan, shares)
-    drawn = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(float(np.nanmax(mistakes)), 1e-9))
+    drawn = axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(float(np.nanmax(mistakes)), 1.0))
     for (row, column), count in np.ndenumerate(counts):
         if count:
             bold = "bold" if row == column else "normal"
-            color = "white" if mistakes[row, column] > 0.6 * np.nanmax(mistakes) else "black"
+            color = "white" if mistakes[row, column] > 0.6 * drawn.get_clim()[1] else "black"
             axes.text(column, row, str(count), ha="center", va="center", fontsize=8, fontweight=bold, color=color)
     axes.set(xlabel="digit read", ylabel="digit written", xticks=range(K), yticks=range(K))
-    figure.colorbar(drawn, label="share of the digit's images read wrongly (%)", shrink=0.8)
+    axes.set_title("number: images; colour: share of the digit's images, where read wrongly", fontsize=9)
+    figure.colorbar(drawn, label="share (%)", shrink=0.8)
     figure.suptitle(title)
     return figure
 

@@ -34,10 +34,10 @@ class Recurrent(Layer):
     ) -> None:
         D = self.input_size = checks.whole("input_size", input_size)
         H = self.hidden_size = checks.whole("hidden_size", hidden_size)
-        super().__init__({(f"W_{z}", f"b_{z}"): (H + D, H) for z in self.letters}, backend, dtype)
+        super().__init__({(f"W_{letter}", f"b_{letter}"): (H + D, H) for letter in self.letters}, backend, dtype)
         rng = checks.rng(rng)
-        for z in self.letters:
-            self.set(f"W_{z}", np.concatenate([uniform(rng, H, (H, H)), uniform(rng, D, (D, H))]))
+        for letter in self.letters:
+            self.set(f"W_{letter}", np.concatenate([uniform(rng, H, (H, H)), uniform(rng, D, (D, H))]))
         for name, value in self.first_biases.items():
             self.params[name][...] = value
         self._transposed = [self._empty(H, H) for _ in self.letters]
@@ -107,7 +107,7 @@ class Recurrent(Layer):
         return self._ran
 
     def _transposed_recurrent_weights(self) -> list[Any]:
-        """Lay out the transposes of the rows that meet the memory; BLAS is slower on a transposed view (F6)."""
+        """Lay out the transposes of the rows that meet the memory, as they are multiplied by T times."""
         for transposed, block in zip(self._transposed, self.blocks, strict=True):
             transposed[...] = block[: self.hidden_size].T
         return self._transposed

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from . import checkpoint, checks
+from . import checkpoint
 from .adam import SCHEDULES, Adam, clip_by_global_norm
-from .backend import BACKENDS
 from .checkpoint import CheckpointError
-from .data import DATA, Dataset
+from .config import Config
+from .data import Dataset
 from .files import replace_file
+from .interrupt import interruption
 from .loss import SoftmaxCrossEntropy
-from .model import CELLS, SequenceClassifier
+from .model import SequenceClassifier
 
 HISTORY = (
     "epoch",
@@ -40,61 +37,6 @@ class Diverged(RuntimeError):
     """The loss is no longer a finite number; the message says since which step."""
 
 
-@dataclass(frozen=True)
-class Config:
-    """What a training run depends on; the defaults are the article's recipe.
-
-    Attributes
-    ----------
-    backend : "numpy" or "cupy"
-    data : "auto", "mnist" or "digits"
-    model : "gru" or "rnn"
-    hidden_size : H
-    epochs : passes over the training images
-    batch_size : B
-    lr : learning rate of Adam
-    schedule : "constant" or "cosine"
-    clip_norm : longest gradient that is let through, or None
-    seed : of the initial weights and of the order of the images
-    dtype : "float32" or "float64"
-    limit : how many training images to use, from the first, or None for all
-
-    Raises
-    ------
-    ValueError
-        A value is not one of those.
-    """
-
-    backend: str = "numpy"
-    data: str = "auto"
-    model: str = "gru"
-    hidden_size: int = 128
-    epochs: int = 10
-    batch_size: int = 32
-    lr: float = 1e-3
-    schedule: str = "constant"
-    clip_norm: float | None = None
-    seed: int = 0
-    dtype: str = "float32"
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        checks.choice("backend", self.backend, BACKENDS)
-        checks.choice("data", self.data, DATA)
-        checks.choice("model", self.model, tuple(CELLS))
-        checks.whole("hidden_size", self.hidden_size)
-        checks.whole("epochs", self.epochs)
-        checks.whole("batch_size", self.batch_size)
-        checks.number("lr", self.lr, 0)
-        checks.choice("schedule", self.schedule, tuple(SCHEDULES))
-        if self.clip_norm is not None:
-            checks.number("clip_norm", self.clip_norm, 0, above=True)
-        checks.whole("seed", self.seed, 0)
-        checks.dtype(self.dtype)
-        if self.limit is not None:
-            checks.whole("limit", self.limit)
-
-
 class Trainer:
     """A training run: the model, its optimiser, the one random generator, and where it stands.
 
@@ -107,7 +49,7 @@ class Trainer:
     Attributes
     ----------
     epoch : epochs completed
-    history : DataFrame, a row an epoch
+    history : DataFrame, a row an epoch; the seconds of an epoch that was interrupted are those since it was resumed
 
     Raises
     ------
@@ -119,30 +61,35 @@ class Trainer:
 
     def __init__(self, config: Config, dataset: Dataset, out: Path) -> None:
         self.config, self.out = config, out
-        N = config.limit or len(dataset.x_train)
-        if len(dataset.x_train) < N:
-            raise ValueError(
-                f"limit is {N}; expected at most the {len(dataset.x_train)} training images of {dataset.name}"
-            )
+        available = len(dataset.x_train)
+        images = config.limit or available
+        if images > available:
+            raise ValueError(f"limit is {images}; expected at most the {available} training images of {dataset.name}")
         self.rng = np.random.default_rng(config.seed)
         D = dataset.x_train.shape[2]
         K = int(dataset.y_train.max()) + 1
         self.model = SequenceClassifier(D, config.hidden_size, K, config.model, config.backend, config.dtype, self.rng)
         self.adam = Adam(self.model, config.lr)
         to_device = self.model.backend.to_device
-        self._x, self._y = to_device(dataset.x_train[:N]), to_device(dataset.y_train[:N])
+        self._x, self._y = to_device(dataset.x_train[:images]), to_device(dataset.y_train[:images])
         self._x_test, self._y_test = to_device(dataset.x_test), dataset.y_test
-        self._batches = -(-N // config.batch_size)
+        self._batches = -(-images // config.batch_size)
         self.epoch = 0
         self._losses = np.empty(0)  # of the steps done in the current epoch
         self._generator_state = self.rng.bit_generator.state  # at the start of the current epoch
         self.history = pd.DataFrame(columns=HISTORY)
 
     def save(self) -> None:
-        """Write the checkpoint and the history; each file is replaced only when it is whole."""
+        """Write the history, then the checkpoint; each file is replaced only when it is whole.
+
+        Raises
+        ------
+        OSError
+            A file cannot be written.
+        """
+        replace_file(self.out / "history.csv", lambda file: self.history.to_csv(file, index=False))
         meta = {"config": asdict(self.config), "epoch": self.epoch, "generator": self._generator_state}
         checkpoint.save(self.out / "checkpoint.npz", self.model, self.adam, meta, self._losses)
-        replace_file(self.out / "history.csv", lambda file: self.history.to_csv(file, index=False))
 
     def resume(self) -> None:
         """Stand where the checkpoint in `out` was written.
@@ -150,18 +97,43 @@ class Trainer:
         Raises
         ------
         CheckpointError
-            The checkpoint is missing, damaged, or of another model.
+            The checkpoint or the history is missing, damaged, of another model or of another configuration.
         """
         path = self.out / "checkpoint.npz"
         arrays, meta = checkpoint.read(path)
-        checkpoint.restore(path, arrays, self.model, self.adam)
-        self.rng.bit_generator.state = self._generator_state = meta["generator"]
-        self.epoch, self._losses = meta["epoch"], arrays["losses"]
+        epoch: Any = meta.get("epoch")
+        generator: Any = meta.get("generator")
+        config = meta.get("config")
+        free = {"backend", "epochs"}
+        mine = {name: value for name, value in asdict(self.config).items() if name not in free}
+        if not isinstance(config, dict) or {n: v for n, v in config.items() if n not in free} != mine:
+            raise CheckpointError(f"{path} was made with {config}; expected {mine}")
+        history = self._read_history(epoch)
+        rng = np.random.default_rng()
         try:
-            history = pd.read_csv(self.out / "history.csv")[list(HISTORY)]
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{self.out / 'history.csv'} does not go with the checkpoint ({error})") from error
-        self.history = history[history["epoch"] <= self.epoch]
+            rng.bit_generator.state = generator
+        except (TypeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{path} is damaged: it has no state of the random generator ({error})") from error
+        losses, steps = arrays.get("losses", np.empty(0)), arrays.get("adam.t", -1)
+        if np.size(losses) >= self._batches or np.any(steps != epoch * self._batches + np.size(losses)):
+            raise CheckpointError(f"{path} is damaged: its epoch, its steps and its losses contradict each other")
+        checkpoint.restore(path, arrays, self.model, self.adam)
+        self.rng.bit_generator.state = self._generator_state = generator
+        self.epoch, self._losses, self.history = epoch, losses, history
+
+    def _read_history(self, epochs: object) -> pd.DataFrame:
+        """Return the rows of the epochs that the checkpoint has behind it."""
+        path = self.out / "history.csv"
+        if not isinstance(epochs, int) or not 0 <= epochs <= self.config.epochs:
+            raise CheckpointError(f"{self.out / 'checkpoint.npz'} is damaged: its epoch is {epochs!r}")
+        try:
+            history = pd.read_csv(path, dtype={name: float for name in HISTORY})
+        except (OSError, ValueError) as error:
+            reason = str(error).replace("\n", " ")
+            raise CheckpointError(f"{path} cannot be read, and goes with the checkpoint ({reason})") from error
+        if list(history) != list(HISTORY) or list(history["epoch"][:epochs]) != [*range(1, epochs + 1)]:
+            raise CheckpointError(f"{path} does not hold the {epochs} epochs that the checkpoint has behind it")
+        return history[:epochs].astype({"epoch": int})
 
     def run(self, *, quiet: bool = False) -> bool:
         """Train until config.epochs are done, saving after each, or until Ctrl-C, saving at once.
@@ -173,14 +145,19 @@ class Trainer:
         Raises
         ------
         Diverged
-            The loss is not finite; the checkpoint is still the last good one.
+            The loss, a parameter or a test score is not finite; the checkpoint is still the last good one.
+        OSError
+            A file cannot be written.
         """
-        with _interruption() as interrupted, np.errstate(over="ignore", invalid="ignore"):
+        with interruption() as interrupted, np.errstate(over="ignore", invalid="ignore"):
             while self.epoch < self.config.epochs:
                 seconds, done = self._train_epoch(interrupted, quiet)
-                if len(self._losses) == self._batches:
-                    self._finish_epoch(seconds, done, quiet)
+                finished = len(self._losses) == self._batches
+                if finished:
+                    self._finish_epoch(seconds, done)
                 self.save()
+                if finished and not quiet:
+                    self._print_epoch()
                 if interrupted.is_set():
                     return self.epoch == self.config.epochs
         return True
@@ -190,9 +167,9 @@ class Trainer:
         from tqdm.auto import tqdm
 
         config, model, adam = self.config, self.model, self.adam
-        xp, B, N = model.backend.xp, config.batch_size, len(self._x)
+        xp, B, images = model.backend.xp, config.batch_size, len(self._x)
         schedule, total_steps = SCHEDULES[config.schedule], config.epochs * self._batches
-        order = model.backend.to_device(self.rng.permutation(N))
+        order = model.backend.to_device(self.rng.permutation(images))
         first = checked = len(self._losses)
         losses = xp.empty(self._batches, model.dtype)
         losses[:first] = model.backend.to_device(self._losses.astype(model.dtype))
@@ -214,15 +191,15 @@ class Trainer:
                     clip_by_global_norm(model, config.clip_norm)
                 adam.step()
                 done = batch + 1
+                bar.update()
                 if done == self._batches or done - checked == READ_EVERY or interrupted.is_set():
                     self._losses = model.backend.to_host(losses[:done]).copy()
                     self._check_finite(checked)
                     bar.set_postfix(loss=f"{self._losses[checked:].mean():.4f}", refresh=False)
-                    bar.update(done - checked)
                     checked = done
                 if interrupted.is_set():
                     break
-        return time.perf_counter() - start, min(N, checked * B) - first * B
+        return time.perf_counter() - start, min(images, checked * B) - first * B
 
     def _check_finite(self, first: int) -> None:
         bad = ~np.isfinite(self._losses[first:])
@@ -240,7 +217,7 @@ class Trainer:
             f"{what} at step {step} (epoch {epoch}, batch {batch}); {kept}: try a smaller --lr, or --clip-norm 1"
         )
 
-    def _finish_epoch(self, seconds: float, images: int, quiet: bool) -> None:
+    def _finish_epoch(self, seconds: float, images: int) -> None:
         sizes = np.full(self._batches, self.config.batch_size)
         sizes[-1] = len(self._x) - (self._batches - 1) * self.config.batch_size
         train_loss = float(np.average(self._losses.astype(np.float64), weights=sizes))
@@ -250,39 +227,27 @@ class Trainer:
         self._generator_state = self.rng.bit_generator.state
         row = (self.epoch, train_loss, test_loss, accuracy, seconds, images / seconds)
         self.history = pd.DataFrame([*self.history.itertuples(index=False), row], columns=HISTORY)
-        if not quiet:
-            print(
-                f"epoch {self.epoch:{len(str(self.config.epochs))}d}/{self.config.epochs}  loss {train_loss:.4f}  "
-                f"test loss {test_loss:.4f}  test accuracy {accuracy:.2f} %  "
-                f"{seconds:.1f} s  {images / seconds:,.0f} images/s",
-                flush=True,
-            )
+
+    def _print_epoch(self) -> None:
+        row, width = self.history.iloc[-1], len(str(self.config.epochs))
+        print(
+            f"epoch {self.epoch:{width}d}/{self.config.epochs}  loss {row.train_loss_nats:.4f}  "
+            f"test loss {row.test_loss_nats:.4f}  test accuracy {row.test_accuracy_percent:.2f} %  "
+            f"{row.train_seconds:.1f} s  {row.images_per_second:,.0f} images/s",
+            flush=True,
+        )
 
     def evaluate(self) -> tuple[float, float, np.ndarray]:
-        """Return the test loss in nats, the test accuracy in percent, and the predicted digits (N,)."""
+        """Return the test loss in nats, the test accuracy in percent, and the predicted digits, one an image.
+
+        Raises
+        ------
+        Diverged
+            A score is not finite.
+        """
         logits = self.model.logits(self._x_test)
         if not np.isfinite(logits).all():
             self._diverged("a score of a test image is not finite", self.adam.t)
         loss = SoftmaxCrossEntropy("numpy", "float64").forward(logits, self._y_test)
         predictions = logits.argmax(axis=1)
         return float(loss), float((predictions == self._y_test).mean() * 100), predictions
-
-
-@contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that no step is left half done; the second one is as usual."""
-    event = threading.Event()
-    before: Any = None
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return  # only the main thread can be interrupted
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)

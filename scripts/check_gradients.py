@@ -8,8 +8,6 @@ absolute difference, both values there, and where it is.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 
 from minigru import BackendUnavailable, cases, cli, gradcheck
@@ -97,5 +95,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    with cli.exit_on(130, KeyboardInterrupt):
-        sys.exit(main())
+    cli.run(main)

@@ -6,7 +6,6 @@ by the complex step; the exact gradient is the one by hand. The figure shows the
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,5 +84,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    with cli.exit_on(130, KeyboardInterrupt):
-        sys.exit(main())
+    cli.run(main)

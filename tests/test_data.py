@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from minigru import data
-from minigru.files import replace_file
+from minigru.files import DamagedFile, read_arrays, replace_file
 
 NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
@@ -69,12 +70,20 @@ def test_another_number_of_images_is_refused(tmp_path, offline):
     assert not (tmp_path / "minigru").exists()
 
 
-@pytest.mark.parametrize("damage", ["flipped bit", "half", "empty", "text"])
+@pytest.mark.parametrize("damage", ["flipped bit", "half", "empty", "text", "one array"])
 def test_a_damaged_cache_is_noticed(damage, tmp_path, offline, capsys):
     path = write_cache(tmp_path)
     content = bytearray(path.read_bytes())
     content[30_000_000] ^= 1
-    damaged = {"flipped bit": content, "half": content[: len(content) // 2], "empty": b"", "text": b"hello"}[damage]
+    one_array = io.BytesIO()
+    np.save(one_array, np.ones(3))
+    damaged = {
+        "flipped bit": content,
+        "half": content[: len(content) // 2],
+        "empty": b"",
+        "text": b"hello",
+        "one array": one_array.getvalue(),
+    }[damage]
     path.write_bytes(damaged)
     with pytest.raises(data.DataUnavailable, match="could not be fetched"):
         data.load("mnist", tmp_path)
@@ -88,9 +97,10 @@ def test_a_damaged_cache_is_noticed(damage, tmp_path, offline, capsys):
         {"images": np.zeros((70_000, 784), np.float32)},
         {"labels": np.zeros(70_000, np.uint8)},
         {"labels": np.zeros(3, np.uint8)},
+        {"labels": np.where(np.arange(70_000) < 60_000, 77, fake_openml.labels()).astype(np.uint8)},
         {"labels": np.array([None])},
     ],
-    ids=["blank", "floats", "labels all 0", "three labels", "pickled"],
+    ids=["blank", "floats", "labels all 0", "three labels", "training labels 77", "pickled"],
 )
 def test_a_cache_of_something_else_is_noticed(change, tmp_path, offline, capsys):
     write_cache(tmp_path, **change)
@@ -131,6 +141,28 @@ def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, offline, capsys)
     (tmp_path / "minigru").write_text("a file where the folder should be")
     assert data.load("mnist", tmp_path).name == "mnist"
     assert "could not be kept" in capsys.readouterr().err
+
+
+def test_a_data_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(data.DataUnavailable, match="is not a folder: name another"):
+        data.load("mnist", tmp_path / "file")
+
+
+def test_a_flipped_bit_in_the_headers_of_an_archive_is_one_error(tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, a=np.arange(3), b=np.ones((2, 2)))
+    content = path.read_bytes()
+    whole, other = 0, 0
+    for position in range(0, len(content)):
+        for bit in (0, 3, 6):
+            path.write_bytes(content[:position] + bytes([content[position] ^ (1 << bit)]) + content[position + 1 :])
+            try:
+                read_arrays(path)
+                whole += 1  # a bit that no reader looks at, such as one of a date
+            except DamagedFile:
+                other += 1
+    assert other > 200
 
 
 def test_unknown_name():

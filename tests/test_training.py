@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,12 +13,14 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import train_mnist
 from helpers import ROOT, run_script
 from matplotlib.image import imread
 
 from minigru import checkpoint, data
 from minigru.checkpoint import CheckpointError
-from minigru.training import Config, Diverged, Trainer
+from minigru.config import Config
+from minigru.training import Diverged, Trainer
 
 QUICK = ("--data", "digits", "--hidden-size", "16", "--epochs", "2")
 FILES = {"checkpoint.npz", "history.csv", "config.json", "curves.png", "digits.png", "confusion.png"}
@@ -159,21 +162,21 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(schedule, step
 
 
 def test_ctrl_c_on_the_script_saves_and_resume_goes_on(tmp_path):
-    options = ("--data", "digits", "--hidden-size", "64", "--epochs", "12", "--seed", "5")
+    options = ("--data", "digits", "--hidden-size", "64", "--epochs", "40", "--seed", "5")
     whole = run_script("train_mnist.py", *options, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     command = [sys.executable, str(ROOT / "scripts" / "train_mnist.py"), *options, "--out", str(tmp_path / "parts")]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **BLAS_IS_REPEATABLE}
     )
-    assert process.stdout.readline().startswith("epoch  1/12")
+    assert process.stdout.readline().startswith("epoch  1/40")
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Stopped and saved. Go on: python " in errors
     assert "Traceback" not in errors
-    assert len(pd.read_csv(tmp_path / "parts" / "history.csv")) < 12
+    assert len(pd.read_csv(tmp_path / "parts" / "history.csv")) < 40
     resumed = run_script("train_mnist.py", "--out", tmp_path / "parts", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert_same_checkpoints(tmp_path / "whole" / "checkpoint.npz", tmp_path / "parts" / "checkpoint.npz")
@@ -215,10 +218,12 @@ def assert_one_sentence(result, status, *words):
         (["--lr", "nan"], ["lr is nan"]),
         (["--lr", "-1"], ["lr is -1"]),
         (["--clip-norm", "0"], ["clip_norm is 0"]),
-        (["--seed", "-1"], ["seed is -1"]),
+        (["--seed", "-1"], ["--seed", "-1 is negative"]),
         (["--limit", "0"], ["limit is 0"]),
         (["--limit", "100000"], ["limit is 100000; expected at most the 1437 training images"]),
         (["--resume"], ["--resume needs --out DIR"]),
+        (["--out", ""], ["--out is empty"]),
+        (["--ep", "3"], ["unrecognized arguments: --ep"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) and value[0].startswith("--") else "",
 )
@@ -228,7 +233,7 @@ def test_a_wrong_option_is_one_sentence_and_exit_2(arguments, words, tmp_path):
         "--data",
         "digits",
         *arguments,
-        *([] if "--resume" in arguments else ["--out", tmp_path / "o"]),
+        *([] if {"--resume", "--out"} & {*arguments} else ["--out", tmp_path / "o"]),
     )
     assert_one_sentence(result, 2, *words)
     assert not (tmp_path / "o").exists()
@@ -244,14 +249,186 @@ def test_help_teaches():
 def test_a_run_is_never_overwritten(run):
     out, _ = run
     before = (out / "checkpoint.npz").read_bytes()
-    assert_one_sentence(run_script("train_mnist.py", *QUICK, "--out", out), 2, "already holds a run", "--resume")
+    assert_one_sentence(
+        run_script("train_mnist.py", *QUICK, "--out", out), 2, "already holds checkpoint.npz", "--resume"
+    )
     assert (out / "checkpoint.npz").read_bytes() == before
 
 
 def test_an_unwritable_folder(tmp_path):
     (tmp_path / "file").write_text("")
     result = run_script("train_mnist.py", *QUICK, "--out", tmp_path / "file" / "out")
-    assert_one_sentence(result, 2, "Not a directory", str(tmp_path / "file"))
+    assert_one_sentence(result, 2, f"--out {tmp_path / 'file' / 'out'} cannot be written to: Not a directory")
+
+
+def test_a_file_of_mine_is_not_overwritten(tmp_path):
+    (tmp_path / "config.json").write_text("mine")
+    assert_one_sentence(run_script("train_mnist.py", *QUICK, "--out", tmp_path), 2, "already holds config.json")
+    assert (tmp_path / "config.json").read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_two_runs_in_the_same_second_get_two_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "now")
+    assert [str(train_mnist.claim(None, False)) for _ in range(3)] == ["runs/now", "runs/now-2", "runs/now-3"]
+
+
+def test_fewer_epochs_than_are_done_are_refused(run):
+    before = (run[0] / "config.json").read_bytes()
+    result = run_script("train_mnist.py", "--out", run[0], "--resume", "--epochs", "1")
+    assert_one_sentence(result, 2, "--epochs is 1, but", "has 2 epochs behind it")
+    assert (run[0] / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": None}, {"epoch": "two"}, {"epoch": -1}, {"epoch": 99}, {"epoch": 1}, {"generator": None},
+        {"generator": {"bit_generator": "MT19937"}}, {"config": None}, {"config": {"lr": 1}}, {"format": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_meta_data_that_is_wrong_is_refused(change, run, tmp_path):
+    arrays = arrays_of(run[0] / "checkpoint.npz")
+    arrays["meta"] = np.array(json.dumps({**json.loads(str(arrays["meta"])), **change}))
+    np.savez(tmp_path / "checkpoint.npz", **arrays)
+    (tmp_path / "history.csv").write_bytes((run[0] / "history.csv").read_bytes())
+    _, meta = checkpoint.read(run[0] / "checkpoint.npz")
+    trainer = Trainer(Config(**meta["config"]), data.load("digits"), tmp_path)
+    with pytest.raises(CheckpointError):
+        trainer.resume()
+    assert (trainer.epoch, trainer.adam.t) == (0, 0)
+    assert_one_sentence(run_script("train_mnist.py", "--out", tmp_path, "--resume"), 2, str(tmp_path))
+
+
+@pytest.mark.parametrize("history", [None, "", "a,b\n1,2\n", "swap", "two", "short"])
+def test_a_history_that_does_not_go_with_the_checkpoint_is_refused(history, run, tmp_path):
+    (tmp_path / "checkpoint.npz").write_bytes((run[0] / "checkpoint.npz").read_bytes())
+    lines = (run[0] / "history.csv").read_text().splitlines(keepends=True)
+    made = {
+        "swap": lines[0] + lines[2] + lines[1],
+        "two": lines[0] + lines[1] + "two" + lines[2][1:],
+        "short": lines[0],
+    }
+    if history is not None:
+        (tmp_path / "history.csv").write_text(made.get(history, history))
+    assert_one_sentence(run_script("train_mnist.py", "--out", tmp_path, "--resume"), 2, "history.csv")
+
+
+def test_resume_with_another_configuration_is_refused(run):
+    _, meta = checkpoint.read(run[0] / "checkpoint.npz")
+    trainer = Trainer(Config(**{**meta["config"], "lr": 0.5}), data.load("digits"), run[0])
+    with pytest.raises(CheckpointError, match="was made with"):
+        trainer.resume()
+
+
+def test_the_history_is_written_before_the_checkpoint(tmp_path, monkeypatch):
+    """Killed between the two, a run loses nothing: the row of an epoch that the checkpoint lacks is dropped."""
+    dataset = data.load("digits")
+    trainer = Trainer(Config(data="digits", hidden_size=4, epochs=3, limit=64), dataset, tmp_path)
+    trainer.config = dataclasses.replace(trainer.config, epochs=1)
+    trainer.run(quiet=True)
+    trainer.config = dataclasses.replace(trainer.config, epochs=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", lambda *args: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            trainer.run(quiet=True)
+    again = Trainer(trainer.config, dataset, tmp_path)
+    again.resume()
+    assert again.epoch == 1
+    again.run(quiet=True)
+    assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1, 2, 3]
+
+
+CHANGES = {"seed": 1, "lr": 0.01, "schedule": "cosine", "clip_norm": 0.1, "batch_size": 16, "model": "rnn", "limit": 50}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_option_changes_the_result(name, tmp_path):
+    dataset, vectors = data.load("digits"), []
+    for change in ({}, {name: CHANGES[name]}):
+        base = {"data": "digits", "hidden_size": 4, "epochs": 2, "limit": 64}
+        trainer = Trainer(Config(**(base | change)), dataset, tmp_path)
+        trainer.run(quiet=True)
+        vectors.append(trainer.model.vector)
+    assert not np.array_equal(*vectors)
+
+
+def test_cosine_takes_the_rate_from_lr_to_almost_0_over_all_steps(tmp_path):
+    config = Config(data="digits", hidden_size=4, epochs=2, limit=64, schedule="cosine", lr=0.1)
+    trainer = Trainer(config, data.load("digits"), tmp_path)
+    rates, step = [], trainer.adam.step
+    trainer.adam.step = lambda: rates.append(trainer.adam.lr) or step()
+    trainer.run(quiet=True)
+    assert rates == pytest.approx([0.05 * (1 + np.cos(np.pi * t / 4)) for t in range(4)])
+
+
+@pytest.mark.parametrize(
+    ("plant", "message"), [("parameter", "a parameter is not finite"), ("score", "a score of a test")]
+)
+def test_a_parameter_or_a_test_score_that_is_not_finite_stops_the_run(plant, message, tmp_path):
+    trainer = Trainer(Config(data="digits", hidden_size=4, epochs=1, limit=64), data.load("digits"), tmp_path)
+    if plant == "parameter":
+        step = trainer.adam.step
+        trainer.adam.step = lambda: step() or trainer.adam.t < 2 or trainer.model.vector.__setitem__(0, np.nan)
+    else:
+        trainer.model.logits = lambda x: np.full((len(x), 10), np.inf)
+    with pytest.raises(Diverged, match=message):
+        trainer.run(quiet=True)
+    assert not (tmp_path / "checkpoint.npz").exists()
+
+
+def test_images_are_counted_once_when_an_epoch_is_resumed(tmp_path, monkeypatch):
+    config = Config(data="digits", hidden_size=4, epochs=1, limit=300)
+    first = Trainer(config, data.load("digits"), tmp_path)
+    interrupt_after(first, 4)
+    first.run(quiet=True)
+    second = Trainer(config, data.load("digits"), tmp_path)
+    second.resume()
+    counted, finish = [], second._finish_epoch
+    monkeypatch.setattr(second, "_finish_epoch", lambda s, images: counted.append(images) or finish(s, images))
+    second.run(quiet=True)
+    assert counted == [300 - 4 * 32]
+
+
+def test_a_second_ctrl_c_is_as_usual_and_the_last_checkpoint_stays(tmp_path):
+    trainer = Trainer(Config(data="digits", hidden_size=4, epochs=2, limit=64), data.load("digits"), tmp_path)
+    trainer.save()
+    before = (tmp_path / "checkpoint.npz").read_bytes()
+    step = trainer.adam.step
+
+    def stepping():
+        step()
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    trainer.adam.step = stepping
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(quiet=True)
+    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(tmp_path):
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, str(ROOT / "scripts" / "train_mnist.py"), *QUICK, "--out", str(tmp_path / "o")]
+    process = subprocess.run(command, stderr=theirs, stdout=subprocess.DEVNULL, timeout=120)
+    os.close(theirs)
+    drawn = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert process.returncode == 0
+    assert "epoch 1:" in drawn
+    assert "batch" in drawn
+    assert run_script("train_mnist.py", *QUICK, "--out", tmp_path / "p").stderr == ""
+
+
+def test_a_reader_that_goes_away_is_no_failure():
+    command = f"{sys.executable} {ROOT / 'scripts' / 'check_gradients.py'} --size small --cell rnn | head -n 2"
+    result = subprocess.run(["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], capture_output=True, text=True)
+    assert result.stderr == ""
+    assert result.stdout.splitlines()[-1] in ("0", "141")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +471,11 @@ def test_restore_refuses_what_does_not_fit_and_changes_nothing(run, tmp_path):
         "of another model: linear.W is float32": {**arrays, "linear.W": arrays["linear.W"][:-1]},
         "linear.b is no such array": {name: array for name, array in arrays.items() if name != "linear.b"},
         "adam.m holds numbers that are not finite": {**arrays, "adam.m": arrays["adam.m"] * np.nan},
-        "adam.t or losses is missing": {name: array for name, array in arrays.items() if name != "losses"},
+        "losses is no list": {name: array for name, array in arrays.items() if name != "losses"},
+        "losses is no list of finite": {**arrays, "losses": np.array([np.nan])},
+        "losses is no": {**arrays, "losses": np.ones((2, 2))},
+        "adam.t is no number of steps": {**arrays, "adam.t": np.array(-5)},
+        "adam.t is no number": {**arrays, "adam.t": np.array([1, 2])},
     }
     for message, changed in wrong.items():
         with pytest.raises(CheckpointError, match=message):
