@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,8 @@ def resumed(path: Path, given: dict[str, Any]) -> Config:
     _, meta = checkpoint.read(path)
     try:
         saved = Config(**meta["config"])
+        if meta["config"].keys() != asdict(saved).keys():
+            raise KeyError("options are missing")
         epoch = checks.whole("epoch", meta["epoch"], 0)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged: it has no usable configuration ({error})") from error

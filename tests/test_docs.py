@@ -28,8 +28,17 @@ def test_step_size_figure_is_made_and_the_errors_are_as_the_page_says(tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
+def test_nothing_is_left_to_be_filled_in():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        assert re.findall(r"@[A-Z]+@|TODO|FIXME", page.read_text("utf-8")) == []
+
+
 def test_every_link_between_the_documents_leads_somewhere():
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", page.read_text("utf-8")):
-            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)", page.read_text("utf-8")):
+            there = page.parent / target if target else page
+            assert "://" in target or there.exists(), f"{page.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
+                assert anchor in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings], anchor

@@ -412,12 +412,15 @@ def test_a_second_ctrl_c_is_as_usual_and_the_last_checkpoint_stays(tmp_path):
 
 def test_a_bar_is_drawn_on_a_terminal_and_nowhere_else(tmp_path):
     pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    termios = pytest.importorskip("termios", reason="this system has no terminals")
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80)) if hasattr(termios, "tcsetwinsize") else pytest.skip("needs Python 3.11")
     command = [sys.executable, str(ROOT / "scripts" / "train_mnist.py"), *QUICK, "--out", str(tmp_path / "o")]
     process = subprocess.run(command, stderr=theirs, stdout=subprocess.DEVNULL, timeout=120)
-    os.close(theirs)
+    os.set_blocking(ours, False)
     drawn = os.read(ours, 65536).decode()
     os.close(ours)
+    os.close(theirs)
     assert process.returncode == 0
     assert "epoch 1:" in drawn
     assert "batch" in drawn
