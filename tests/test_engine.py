@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tracemalloc
 
 import numpy as np
@@ -363,11 +361,3 @@ def test_a_step_allocates_no_array_after_the_first(cell, rng):
     finally:
         tracemalloc.stop()
     assert peak < 50_000  # Python's objects, and NumPy's 34 kB to compare labels; one (B, H) array is 131 kB
-
-
-def test_import_needs_numpy_alone():
-    code = "import sys, numpy; before = {*sys.modules}; import minigru; print(*({*sys.modules} - before))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    roots = {name.partition(".")[0] for name in result.stdout.split()}
-    assert "minigru" in roots
-    assert roots - set(sys.stdlib_module_names) - {"minigru", "numpy"} == set()

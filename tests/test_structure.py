@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import operator
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,14 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             found |= {"." * node.level + (node.module or ""), *("." * node.level + alias.name for alias in node.names)}
     return found
+
+
+def test_import_needs_numpy_alone():
+    code = "import sys, numpy; before = {*sys.modules}; import minigru; print(*({*sys.modules} - before))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    roots = {name.partition(".")[0] for name in result.stdout.split()}
+    assert "minigru" in roots
+    assert roots - set(sys.stdlib_module_names) - {"minigru", "numpy"} == set()
 
 
 def test_reference_imports_numpy_only():
