@@ -35,6 +35,8 @@ def exit_on(status: int, *errors: type[BaseException]) -> Iterator[None]:
     """Turn one of `errors` into its message on stderr and an exit with `status`; any other is a bug, and traced."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # an OSError, but no fault: `run` ends it quietly
     except errors as error:
         print(f"{Path(sys.argv[0]).name}: {str(error) or 'stopped'}", file=sys.stderr)
         sys.exit(status)

@@ -129,7 +129,7 @@ def main() -> int:
         trainer, dataset = prepare(given, other)
     home = ["--data-home", other["data_home"]] if other["data_home"] else []
     go_on = shlex.join(["python", sys.argv[0], "--out", str(trainer.out), "--resume", *home])
-    with cli.exit_on(1, Diverged, MemoryError):
+    with cli.exit_on(1, Diverged, MemoryError, OSError):
         if not trainer.run(quiet=other["quiet"]):
             print(f"Stopped and saved. Go on: {go_on}", file=sys.stderr)
             return 130

@@ -532,3 +532,14 @@ def test_without_network_mnist_fails_with_one_sentence_and_auto_goes_on(tmp_path
     assert result.returncode == 0, result.stderr
     assert "This is not MNIST" in result.stderr
     assert json.loads((tmp_path / "o" / "config.json").read_text("utf-8"))["data"] == "digits"
+
+
+def test_a_full_disk_in_the_middle_of_a_run_is_one_sentence_and_exit_1(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import minigru.checkpoint, errno, os\n"
+        "def full(*args):\n"
+        "    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))\n"
+        "minigru.checkpoint.save = full\n"
+    )
+    result = run_script("train_mnist.py", *QUICK, "--out", tmp_path / "o", PYTHONPATH=str(tmp_path))
+    assert_one_sentence(result, 1, "No space left on device")
