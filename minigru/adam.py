@@ -37,10 +37,9 @@ class Adam:
         self.beta1 = checks.number("beta1", beta1, 0, 1)
         self.beta2 = checks.number("beta2", beta2, 0, 1)
         self.eps = checks.number("eps", eps, 0, above=True)
-        xp = owner.backend.xp
-        self.m = xp.zeros_like(owner.vector)
-        self.v = xp.zeros_like(owner.vector)
-        self._scratch = xp.empty_like(owner.vector)
+        like = owner.vector.shape, owner.vector.dtype
+        self.m, self.v = owner.backend.zeros(*like), owner.backend.zeros(*like)
+        self._scratch = owner.backend.empty(*like)
         self.t = 0
 
     def step(self) -> None:
@@ -54,7 +53,7 @@ class Adam:
         checks.number("lr", self.lr, 0)
         self.t += 1
         correction1, correction2 = 1 - self.beta1**self.t, 1 - self.beta2**self.t
-        self.owner.backend.kernels.adam(  # (A1) (A2) (A3) (A4) (A5)
+        self.owner.backend.kernels.adam(  # (A1) (A2) (A3) (A4) (A5) (F8)
             self.owner.vector,
             self.m,
             self.v,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 BACKENDS = ("numpy", "cupy")
+CACHE_LINE = 64  # bytes
 
 
 class BackendUnavailable(RuntimeError):
@@ -30,6 +32,21 @@ class Backend:
     name: str
     xp: ModuleType
     kernels: ModuleType
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return an uninitialised array that starts on a cache line."""
+        if self.xp is not np:
+            return self.xp.empty(shape, dtype)  # CuPy's memory starts on 512 bytes as it is
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        raw = np.empty(size + CACHE_LINE, np.uint8)
+        start = -raw.ctypes.data % CACHE_LINE  # (F7)
+        return raw[start : start + size].view(dtype).reshape(shape)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """Return an array of zeros that starts on a cache line."""
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
 
     def to_device(self, array: Any) -> Any:
         """Return `array` as an array of this backend; no copy where it is one already."""
@@ -55,7 +72,7 @@ def get_backend(backend: str | Backend) -> Backend:
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
     xp = np if backend == "numpy" else _import_cupy()
-    return Backend(backend, xp, importlib.import_module(f"minigru.kernels.{backend}_kernels"))
+    return Backend(backend, xp, importlib.import_module(f".kernels.{backend}_kernels", __package__))
 
 
 def _import_cupy() -> ModuleType:

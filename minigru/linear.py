@@ -95,7 +95,7 @@ class Linear(Layer):
         return buf.dx
 
     def _new_buffers(self, B: int) -> SimpleNamespace:
-        empty, dtype = self.backend.xp.empty, self.dtype
+        empty, dtype = self.backend.empty, self.dtype
         return SimpleNamespace(
             x=empty((B, self.in_features), dtype),
             y=empty((B, self.out_features), dtype),

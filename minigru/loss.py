@@ -71,12 +71,12 @@ class SoftmaxCrossEntropy:
         )
 
     def _new_buffers(self, B: int, K: int) -> SimpleNamespace:
-        xp, dtype = self.backend.xp, self.dtype
+        empty, dtype = self.backend.empty, self.dtype
         return SimpleNamespace(
-            p=xp.empty((B, K), dtype),  # probabilities
-            y=xp.empty((B, K), dtype),  # one-hot labels
-            log_p=xp.empty((B, K), dtype),
-            row=xp.empty((B, 1), dtype),
-            classes=xp.arange(K),
-            dlogits=xp.empty((B, K), dtype),
+            p=empty((B, K), dtype),  # probabilities
+            y=empty((B, K), dtype),  # one-hot labels
+            log_p=empty((B, K), dtype),
+            row=empty((B, 1), dtype),
+            classes=self.backend.xp.arange(K),
+            dlogits=empty((B, K), dtype),
         )

@@ -34,8 +34,7 @@ class Layer:
         self.dtype = checks.dtype(dtype)
         self.maps = maps
         N = sum((fan_in + 1) * fan_out for fan_in, fan_out in maps.values())
-        zeros = self.backend.xp.zeros
-        self.bind(zeros(N, self.dtype), zeros(N, self.dtype))
+        self.bind(self.backend.zeros((N,), self.dtype), self.backend.zeros((N,), self.dtype))
 
     def bind(self, vector: Any, gradient: Any) -> None:
         """Make `vector` and `gradient` (N,) the layer's own memory; the values in them stay as they are."""
@@ -72,12 +71,13 @@ def join(layers: dict[str, Layer]) -> tuple[Any, Any, dict[str, Any], dict[str, 
     vector, gradient : (N,)
     params, grads : dicts of views keyed "layer.name"
     """
-    xp = next(iter(layers.values())).backend.xp
-    vector = xp.concatenate([layer.vector for layer in layers.values()])
-    gradient = xp.concatenate([layer.gradient for layer in layers.values()])
+    first = next(iter(layers.values()))
+    N = sum(layer.vector.size for layer in layers.values())
+    vector, gradient = first.backend.empty((N,), first.dtype), first.backend.empty((N,), first.dtype)
     params, grads, start = {}, {}, 0
     for prefix, layer in layers.items():
         stop = start + layer.vector.size
+        vector[start:stop], gradient[start:stop] = layer.vector, layer.gradient
         layer.bind(vector[start:stop], gradient[start:stop])
         params.update({f"{prefix}.{name}": view for name, view in layer.params.items()})
         grads.update({f"{prefix}.{name}": view for name, view in layer.grads.items()})

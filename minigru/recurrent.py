@@ -113,7 +113,7 @@ class Recurrent(Layer):
         return self._transposed
 
     def _empty(self, *shape: int) -> Any:
-        return self.backend.xp.empty(shape, self.dtype)
+        return self.backend.empty(shape, self.dtype)
 
     def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
         raise NotImplementedError
