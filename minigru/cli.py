@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from threadpoolctl import threadpool_limits
+
+BLAS_VARIABLES = {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"}
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one sentence on stderr, with exit status 2."""
@@ -30,15 +34,36 @@ def seed(text: str) -> int:
     return number
 
 
+def positive(text: str) -> int:
+    """Return a count given as an option."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not positive; expected a whole number from 1 up")
+    return number
+
+
+def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: int = 1) -> None:
+    """Let BLAS use `threads` threads from now on; None leaves it to a rule, and that to the environment.
+
+    The rule is one thread where several processes share the cores, and where the products of a step are so small that
+    a second thread gains nothing: it then only waits, and hinders whatever else runs on the machine.
+    """
+    if threads is None and not BLAS_VARIABLES & os.environ.keys():
+        threads = 1 if ranks > 1 or batch_size * hidden_size < 256 * 128 else None
+    if threads is not None:
+        threadpool_limits(threads, user_api="blas")
+
+
 @contextmanager
-def exit_on(status: int, *errors: type[BaseException]) -> Iterator[None]:
+def exit_on(status: int, *errors: type[BaseException], silent: bool = False) -> Iterator[None]:
     """Turn one of `errors` into its message on stderr and an exit with `status`; any other is a bug, and traced."""
     try:
         yield
     except BrokenPipeError:
         raise  # an OSError, but no fault: `run` ends it quietly
     except errors as error:
-        print(f"{Path(sys.argv[0]).name}: {str(error) or 'stopped'}", file=sys.stderr)
+        if not silent:
+            print(f"{Path(sys.argv[0]).name}: {str(error) or 'stopped'}", file=sys.stderr)
         sys.exit(status)
 
 

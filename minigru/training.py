@@ -21,6 +21,7 @@ from .files import replace_file
 from .interrupt import interruption
 from .loss import SoftmaxCrossEntropy
 from .model import SequenceClassifier
+from .parallel import Ranks
 
 HISTORY = (
     "epoch",
@@ -45,6 +46,7 @@ class Trainer:
     config : its `data` must be the name of `dataset`
     dataset : the images
     out : folder for ``checkpoint.npz`` and ``history.csv``; must exist
+    ranks : the processes that share the work; all must be given the same config and dataset
 
     Attributes
     ----------
@@ -55,12 +57,18 @@ class Trainer:
     ------
     ValueError
         config.limit is larger than the training set.
+        config.backend is "cupy" and there are several ranks.
     BackendUnavailable
         CuPy was asked for and cannot be used.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, out: Path) -> None:
-        self.config, self.out = config, out
+    def __init__(self, config: Config, dataset: Dataset, out: Path, ranks: Ranks | None = None) -> None:
+        self.config, self.out, self.ranks = config, out, ranks or Ranks()
+        if self.ranks.size > 1 and config.backend != "numpy":
+            raise ValueError(
+                f"backend is {config.backend!r} for {self.ranks.size} ranks, which would share one GPU; "
+                "expected 'numpy', or a run without mpiexec"
+            )
         available = len(dataset.x_train)
         images = config.limit or available
         if images > available:
@@ -80,13 +88,15 @@ class Trainer:
         self.history = pd.DataFrame(columns=HISTORY)
 
     def save(self) -> None:
-        """Write the history, then the checkpoint; each file is replaced only when it is whole.
+        """Write the history, then the checkpoint, on rank 0; each file is replaced only when it is whole.
 
         Raises
         ------
         OSError
             A file cannot be written.
         """
+        if self.ranks.rank > 0:
+            return
         replace_file(self.out / "history.csv", lambda file: self.history.to_csv(file, index=False))
         meta = {"config": asdict(self.config), "epoch": self.epoch, "generator": self._generator_state}
         checkpoint.save(self.out / "checkpoint.npz", self.model, self.adam, meta, self._losses)
@@ -136,7 +146,7 @@ class Trainer:
         return history[:epochs].astype({"epoch": int})
 
     def run(self, *, quiet: bool = False) -> bool:
-        """Train until config.epochs are done, saving after each, or until Ctrl-C, saving at once.
+        """Train until config.epochs are done, saving after each, or until Ctrl-C, saving at once. Rank 0 prints.
 
         Returns
         -------
@@ -151,14 +161,14 @@ class Trainer:
         """
         with interruption() as interrupted, np.errstate(over="ignore", invalid="ignore"):
             while self.epoch < self.config.epochs:
-                seconds, done = self._train_epoch(interrupted, quiet)
+                seconds, done = self._train_epoch(interrupted, quiet or self.ranks.rank > 0)
                 finished = len(self._losses) == self._batches
                 if finished:
                     self._finish_epoch(seconds, done)
                 self.save()
-                if finished and not quiet:
+                if finished and not quiet and self.ranks.rank == 0:
                     self._print_epoch()
-                if interrupted.is_set():
+                if self.ranks.any(interrupted.is_set()):
                     return self.epoch == self.config.epochs
         return True
 
@@ -185,19 +195,18 @@ class Trainer:
             for batch in range(first, self._batches):
                 chosen = order[batch * B : (batch + 1) * B]
                 adam.lr = schedule(config.lr, adam.t, total_steps)
-                losses[batch] = model.loss(self._x[chosen], self._y[chosen])
-                model.backward()
+                losses[batch], stop = self.ranks.gradient(model, self._x, self._y, chosen, interrupted.is_set())
                 if config.clip_norm is not None:
                     clip_by_global_norm(model, config.clip_norm)
                 adam.step()
                 done = batch + 1
                 bar.update()
-                if done == self._batches or done - checked == READ_EVERY or interrupted.is_set():
+                if done == self._batches or done - checked == READ_EVERY or stop:
                     self._losses = model.backend.to_host(losses[:done]).copy()
                     self._check_finite(checked)
                     bar.set_postfix(loss=f"{self._losses[checked:].mean():.4f}", refresh=False)
                     checked = done
-                if interrupted.is_set():
+                if stop:
                     break
         return time.perf_counter() - start, min(images, checked * B) - first * B
 
@@ -245,7 +254,7 @@ class Trainer:
         Diverged
             A score is not finite.
         """
-        logits = self.model.logits(self._x_test)
+        logits = self.ranks.broadcast(self.model.logits(self._x_test) if self.ranks.rank == 0 else None)
         if not np.isfinite(logits).all():
             self._diverged("a score of a test image is not finite", self.adam.t)
         loss = SoftmaxCrossEntropy("numpy", "float64").forward(logits, self._y_test)

@@ -21,6 +21,7 @@ from minigru.config import Config, resumed
 from minigru.data import DataUnavailable
 from minigru.files import replace_file
 from minigru.model import CELLS
+from minigru.parallel import MPIUnavailable, Ranks, connect
 from minigru.training import Diverged, Trainer
 
 FILES = ("checkpoint.npz", "history.csv", "config.json", "curves.png", "digits.png", "confusion.png")
@@ -31,6 +32,7 @@ examples:
   python scripts/train_mnist.py --lr 2e-3 --schedule cosine       a better recipe: about 99.1 %
   python scripts/train_mnist.py --data digits --epochs 30         small images that need no download
   python scripts/train_mnist.py --limit 6000 --epochs 1           a first look
+  mpiexec -n 2 python scripts/train_mnist.py                      on two cores, each with half of every batch
   python scripts/train_mnist.py --out runs/a                      Ctrl-C saves …
   python scripts/train_mnist.py --out runs/a --resume             … and this goes on, to the very same numbers
 
@@ -64,6 +66,12 @@ def parse_args() -> tuple[dict[str, Any], dict[str, Any]]:
     option("--seed", cli.seed, "of the initial weights and of the order of the images", metavar="N")
     option("--dtype", str, "floating point numbers of the engine", choices=("float32", "float64"))
     option("--limit", int, "use this many training images, from the first", metavar="N")
+    parser.add_argument(
+        "--threads",
+        type=cli.positive,
+        metavar="N",
+        help="BLAS threads of a process (default: 1 for small products and under mpiexec; else as BLAS likes)",
+    )
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: runs/DATE_TIME)")
     parser.add_argument(
         "--resume", action="store_true", help="go on from DIR/checkpoint.npz, with the options it was made with"
@@ -100,8 +108,8 @@ def claim(out: Path | None, resume: bool) -> Path:
     return out
 
 
-def prepare(given: dict[str, Any], other: dict[str, Any]) -> tuple[Trainer, data.Dataset]:
-    """Return the run that the options ask for, ready to go."""
+def open_run(given: dict[str, Any], other: dict[str, Any]) -> tuple[Config, data.Dataset, Path, bool]:
+    """Return what the options ask for: configuration, data, the folder for the results, and whether it was made."""
     out, resume = other["out"], other["resume"]
     config = resumed(out / "checkpoint.npz", given) if resume else Config(**given)
     get_backend(config.backend)
@@ -109,37 +117,71 @@ def prepare(given: dict[str, Any], other: dict[str, Any]) -> tuple[Trainer, data
     out = claim(out, resume)
     try:
         dataset = data.load(config.data, other["data_home"], config.dtype)
-        config = replace(config, data=dataset.name)
-        trainer = Trainer(config, dataset, out)
-        if resume:
-            trainer.resume()
     except BaseException:
         if not existed:
             out.rmdir()
         raise
-    text = json.dumps({"minigru": __version__, **asdict(config)}, indent=2) + "\n"
-    replace_file(out / "config.json", lambda file: file.write(text.encode()))
-    return trainer, dataset
+    return replace(config, data=dataset.name), dataset, out, not existed
+
+
+def prepare(given: dict[str, Any], other: dict[str, Any], ranks: Ranks) -> tuple[Trainer, data.Dataset]:
+    """Return the run that the options ask for, ready to go on every rank."""
+    config, dataset, out, made = ranks.first(lambda: open_run(given, other))
+    cli.limit_blas(other["threads"], config.batch_size, config.hidden_size, ranks.size)
+
+    def start() -> Trainer:
+        trainer = Trainer(config, dataset, out, ranks)
+        if other["resume"]:
+            trainer.resume()
+        if ranks.rank == 0:
+            text = json.dumps({"minigru": __version__, **asdict(config)}, indent=2) + "\n"
+            replace_file(out / "config.json", lambda file: file.write(text.encode()))
+        return trainer
+
+    try:
+        return ranks.each(start), dataset
+    except BaseException:
+        if made and ranks.rank == 0:
+            (out / "config.json").unlink(missing_ok=True)
+            out.rmdir()
+        raise
 
 
 def main() -> int:
     """Train, and leave the results in a folder."""
-    given, other = parse_args()
-    with cli.exit_on(2, ValueError, MemoryError, BackendUnavailable, CheckpointError, DataUnavailable, OSError):
-        trainer, dataset = prepare(given, other)
+    with cli.exit_on(2, MPIUnavailable):
+        ranks = connect()
+    with ranks.first_alone_speaks():
+        given, other = parse_args()
+    refused = (ValueError, MemoryError, BackendUnavailable, CheckpointError, DataUnavailable, OSError)
+    with cli.exit_on(2, *refused), ranks.together(*refused, SystemExit), cli.exit_on(130, KeyboardInterrupt):
+        trainer, dataset = prepare(given, other, ranks)
+    with (
+        cli.exit_on(1, Diverged, silent=ranks.rank > 0),
+        ranks.together(Diverged),
+        cli.exit_on(1, MemoryError, OSError),
+        cli.exit_on(130, KeyboardInterrupt),
+    ):
+        return train(trainer, dataset, other)
+
+
+def train(trainer: Trainer, dataset: data.Dataset, other: dict[str, Any]) -> int:
+    """Run to the end or to Ctrl-C, and say where the results are."""
+    ranks = trainer.ranks
+    mpiexec = ["mpiexec", "-n", str(ranks.size)] if ranks.size > 1 else []
     home = ["--data-home", other["data_home"]] if other["data_home"] else []
-    go_on = shlex.join(["python", sys.argv[0], "--out", str(trainer.out), "--resume", *home])
-    with cli.exit_on(1, Diverged, MemoryError, OSError):
-        if not trainer.run(quiet=other["quiet"]):
+    go_on = shlex.join([*mpiexec, "python", sys.argv[0], "--out", str(trainer.out), "--resume", *home])
+    if not trainer.run(quiet=other["quiet"]):
+        if ranks.rank == 0:
             print(f"Stopped and saved. Go on: {go_on}", file=sys.stderr)
-            return 130
-        try:
-            _, accuracy, predictions = trainer.evaluate()
-            write_figures(trainer, dataset, predictions)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"the run is complete and saved, without its figures; to draw them: {go_on}"
-            ) from None
+        return 130
+    try:
+        _, accuracy, predictions = trainer.evaluate()
+        if ranks.rank > 0:
+            return 0
+        write_figures(trainer, dataset, predictions)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the run is complete and saved, without its figures; to draw them: {go_on}") from None
     print(f"Test accuracy: {accuracy:.2f} % of {len(dataset.y_test):,} {NAMES[dataset.name]} images")
     print(f"Results: {trainer.out} ({', '.join(FILES)})")
     return 0

@@ -89,5 +89,6 @@ def test_aligned_arrays_are_ordinary_arrays(shape, dtype):
     backend = minigru.get_backend("numpy")
     for array in (backend.empty(shape, dtype), backend.zeros(shape, dtype)):
         assert (array.shape, array.dtype) == (shape, dtype)
-        assert array.flags.c_contiguous and array.flags.writeable
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
     assert not array.any()
