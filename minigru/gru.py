@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
-from .recurrent import Recurrent
+from .recurrent import FLUSH_EVERY, Recurrent
 
 
 class GRU(Recurrent):
@@ -113,6 +113,8 @@ class GRU(Recurrent):
         for t in reversed(range(T)):
             if dstates is not None:
                 xp.add(dc, dstates[t], out=dc)
+            if t % FLUSH_EVERY == 0:
+                kernels.flush(dc)  # (F9)
             kernels.gru_memory_backward(dc, dz_u[t], dz_c[t], gamma_u[t], c_tilde[t], c[t], buf_b.scratch)
             xp.matmul(dz_c[t], W_c_T, out=drc)  # (dG3)
             kernels.gru_reset_backward(dc, dz_r[t], drc, gamma_r[t], rc[t])

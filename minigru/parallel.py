@@ -67,12 +67,13 @@ class Ranks:
         if len(self._message) != model.gradient.size + 2:
             self._message = np.empty(model.gradient.size + 2, model.dtype)
         message = self._message
-        message[:] = 0  # what a rank without a share adds
         if len(mine):
             weight = len(mine) / len(chosen)
             message[-2] = weight * model.loss(x[mine], y[mine])
             model.backward()
             np.multiply(model.gradient, weight, out=message[:-2])
+        else:
+            message[:] = 0
         message[-1] = stop
         self._sum(message)
         model.gradient[...] = message[:-2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -119,6 +119,32 @@ def step_size(curves: dict[str, list[tuple[float, float]]]) -> Figure:
     axes.set(xlabel="step h", ylabel="norm-relative error of the worst array", ylim=(3e-17, 30))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def step_times(rows: dict[int, list[dict[str, Any]]], machine: str) -> Figure:
+    """Draw the time of a training step of several programs, a panel for each batch size.
+
+    Parameters
+    ----------
+    rows : for each batch size the programs, each with ``name``, ``threads`` (None where the program decides), and the
+        median ``ms`` and the quartiles ``low`` and ``high``, in milliseconds
+    machine : what they were measured on
+    """
+    figure = _figure(8, 1.3 + 0.36 * max(map(len, rows.values())))
+    panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
+    for axes, (B, programs) in zip(panels, rows.items(), strict=True):
+        names = [row["name"] for row in programs]
+        middle = np.array([row["ms"] for row in programs])
+        quartiles = [middle - [row["low"] for row in programs], [row["high"] for row in programs] - middle]
+        colors = [OURS if name.startswith("minigru") else "#9aa5b1" for name in names]
+        axes.barh(names, middle, xerr=quartiles, color=colors, error_kw={"ecolor": "#333333", "capsize": 2})
+        for name, ms, row in zip(names, middle, programs, strict=True):
+            axes.text(row["high"] + 0.02 * middle.max(), name, f"{ms:.3g}", va="center", fontsize=8)
+        axes.set(xlim=(0, 1.2 * max(row["high"] for row in programs)), xlabel="ms a step", title=f"batch {B}")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()  # the panels share their axis
+    figure.suptitle(f"A training step on {machine}", fontsize=11)
     return figure
 
 

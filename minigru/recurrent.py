@@ -12,6 +12,8 @@ from . import checks
 from .backend import Backend
 from .params import Layer, remember, uniform
 
+FLUSH_EVERY = 16  # steps
+
 
 class Recurrent(Layer):
     """Base of `GRU` and `RNN`: a cell run over T steps, time major.

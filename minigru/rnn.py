@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from .recurrent import Recurrent
+from .recurrent import FLUSH_EVERY, Recurrent
 
 
 class RNN(Recurrent):
@@ -85,6 +85,8 @@ class RNN(Recurrent):
         for t in reversed(range(T)):
             if dstates is not None:
                 xp.add(da, dstates[t], out=da)
+            if t % FLUSH_EVERY == 0:
+                kernels.flush(da)  # (F9)
             kernels.rnn_state_backward(dz_a[t], da, a[t + 1])  # (dR1)
             xp.matmul(dz_a[t], W_a_T, out=da)  # (dR1)
 

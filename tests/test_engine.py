@@ -361,3 +361,19 @@ def test_a_step_allocates_no_array_after_the_first(cell, rng):
     finally:
         tracemalloc.stop()
     assert peak < 50_000  # Python's objects, and NumPy's 34 kB to compare labels; one (B, H) array is 131 kB
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_a_vanished_gradient_is_zero_and_not_subnormal(cell, rng):
+    layer = CELLS[cell](3, 16, rng=rng)
+    layer.vector[...] *= 0.2  # so that the gradient of the RNN vanishes too
+    layer.forward(rng.standard_normal((600, 4, 3)))
+    layer.backward(dlast=np.ones((4, 16)))
+    tiny = np.finfo(np.float32).tiny
+    for name, dz in vars(layer._ran.backward).items():
+        if name.startswith("dz"):
+            dz = np.abs(dz)
+            assert (dz[:300] == 0).all(), name
+            assert dz[-1].any(), name
+            subnormal = ((dz > 0) & (dz < tiny)).any(axis=(1, 2))
+            assert subnormal.sum() <= 16, name

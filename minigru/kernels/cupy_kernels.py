@@ -103,6 +103,10 @@ def gru_reset_backward(dc_prev: Array, dz_r: Array, drc: Array, gamma_r: Array, 
     _gru_reset_backward(drc, gamma_r, rc, dc_prev, dz_r)
 
 
+def flush(d: Array) -> None:
+    """Nothing: a GPU multiplies subnormal numbers as fast as any others."""
+
+
 def rnn_state(a: Array, h_a: Array) -> None:
     """Activation of the plain RNN."""
     _rnn_state(h_a, a)

@@ -1,0 +1,519 @@
+"""Time minigru beside what one would use instead, on this machine.
+
+Every contestant takes whole training steps (forward, loss, backward, Adam) on batches of MNIST's shape: minigru in one
+process and in several, its reference.py, torch.nn.GRU (another GRU: its reset gate acts after the product), the
+article's cell looped in PyTorch, and jax.lax.scan under jit. Those that share minigru's equations must first agree in
+loss and gradients, or nothing is timed. Then all take turns, round after round, each with one thread and with all.
+Anything else that runs on the machine spoils the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import math
+import multiprocessing
+import os
+import platform
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from contestants import (
+    Contestant,
+    Engine,
+    K,
+    RankJob,
+    Reference,
+    initial,
+    jax_contestants,
+    make_batch,
+    several_ranks,
+    torch_contestants,
+)
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from minigru import __version__, cli
+from minigru.files import replace_file
+from minigru.plots import step_times
+
+SECTIONS = ("steps", "length", "width", "memory", "inference", "ranks")
+EPILOG = """
+sections:
+  steps      the training step, against the others, at every --batch
+  length     the cost against the number of steps T, 28 to 784
+  width      the cost against the number of hidden units H
+  memory     the engine's buffers beside the formula in docs/schedule.md, and the peak of a process
+  inference  images a second, one at a time and 10,000 at once
+  ranks      what one rank computes, what the sum over the ranks costs, and a model of many ranks
+
+examples:
+  python scripts/bench.py                                 all of it, in about four minutes
+  python scripts/bench.py --only steps --batch 32         one table, in half a minute
+  python scripts/bench.py --json out.json --plot out.png  for later, and to look at
+"""
+Rows = list[dict[str, Any]]
+
+
+def parse_args() -> argparse.Namespace:
+    """Return the options."""
+    parser = cli.Parser(description=__doc__, epilog=EPILOG)
+    positive = cli.positive
+    parser.add_argument(
+        "--batch", type=positive, nargs="+", default=[32, 128, 512], metavar="B", help="batch sizes (32 128 512)"
+    )
+    parser.add_argument("--length", type=positive, default=28, metavar="T", help="steps of a sequence (28)")
+    parser.add_argument("--inputs", type=positive, default=28, metavar="D", help="inputs of a step (28)")
+    parser.add_argument("--hidden-size", type=positive, default=128, metavar="H", help="hidden units (128)")
+    parser.add_argument("--rounds", type=positive, default=15, metavar="N", help="turns of each contestant (15)")
+    parser.add_argument(
+        "--threads", type=positive, nargs="+", metavar="N", help="thread counts to try (1, and one for each core)"
+    )
+    parser.add_argument("--ranks", type=int, default=2, metavar="N", help="processes under mpiexec (2); 0 for none")
+    parser.add_argument(
+        "--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help="sections to run"
+    )
+    parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the weights and the batches (0)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table of the training step there")
+    options = parser.parse_args()
+    for path in (options.json, options.plot):
+        if path is not None and not path.resolve().parent.is_dir():
+            parser.error(f"there is no folder {path.resolve().parent} for {path.name}")
+    if options.plot and "steps" not in options.only:
+        parser.error("--plot draws the section steps, which --only leaves out")
+    options.threads = options.threads or sorted({1, os.cpu_count() or 1})
+    return options
+
+
+def processor() -> str:
+    """Return the name of the processor."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine() -> dict[str, Any]:
+    """Describe what the figures were measured on."""
+    versions = {"python": platform.python_version(), "minigru": __version__}
+    for package in ("numpy", "torch", "jax", "mpi4py"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    blas = next((lib for lib in threadpool_info() if lib["user_api"] == "blas"), {})
+    kernels = (
+        f"{blas.get('internal_api', 'BLAS')} {blas.get('version', '')} for {blas.get('architecture', 'this machine')}"
+    )
+    return {"processor": processor(), "cores": os.cpu_count(), "blas": kernels, "versions": versions}
+
+
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let BLAS, OpenMP and, where it is loaded, PyTorch use that many threads."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+    with threadpool_limits(count):
+        yield
+
+
+def take_turns(runs: dict[Any, Callable[[int], float]], rounds: int, seconds: float = 0.2) -> dict[Any, np.ndarray]:
+    """Let the runs take turns; return for each (rounds,) milliseconds a step.
+
+    A run is called with a number of steps and returns the seconds they took. A turn lasts about `seconds`.
+    """
+    steps = {}
+    for key, run in runs.items():
+        run(2)
+        steps[key] = max(1, round(seconds / (run(2) / 2)))
+    times: dict[Any, list[float]] = {key: [] for key in runs}
+    for _ in range(rounds):
+        for key, run in runs.items():
+            time.sleep(0.1)  # threads that wait for more work spin for a while, and would disturb the next
+            run(1)
+            times[key].append(run(steps[key]) / steps[key] * 1e3)
+    return {key: np.array(values) for key, values in times.items()}
+
+
+def spread(times: np.ndarray) -> dict[str, float]:
+    """Return the median and both quartiles."""
+    low, median, high = np.percentile(times, (25, 50, 75))
+    return {"ms": float(median), "low": float(low), "high": float(high)}
+
+
+def with_threads(count: int, contestant: Contestant, x: Any, y: Any) -> Callable[[int], float]:
+    """Return a run of `take_turns`."""
+
+    def run(steps: int) -> float:
+        with threads(count):
+            return contestant.seconds(steps, x, y)
+
+    return run
+
+
+def flops(T: int, B: int, D: int, H: int) -> int:
+    """Count the additions and multiplications in the matrix products of a training step, without dx."""
+    forward = 3 * H * (H + D)
+    memory, weights = 3 * H * H, 3 * H * (H + D)
+    return 2 * T * B * (forward + memory + weights) + 2 * B * 3 * H * K
+
+
+def product_rate() -> dict[int, float]:
+    """Return the GFLOP/s of a product of two large float32 matrices, with one thread and with all."""
+    n = 2048
+    a = np.random.default_rng(0).random((n, n), dtype=np.float32)
+
+    def run(steps: int) -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            a @ a
+        return time.perf_counter() - start
+
+    rates = {}
+    for count in sorted({1, os.cpu_count() or 1}):
+        with threads(count):
+            rates[count] = 2 * n**3 / np.median(take_turns({0: run}, 7)[0]) / 1e6
+    return rates
+
+
+def prove_agreement(kinds: list[type[Contestant]], T: int, B: int, D: int, H: int, seed: int) -> Rows:
+    """Return how far the contestants that share minigru's equations are from it.
+
+    All compute in float32; 1e-4 of the norm of a gradient leaves room for its rounding, and none for another equation.
+
+    Raises
+    ------
+    ValueError
+        One of them differs by more.
+    """
+    params, (x, y) = initial(D, H, seed), make_batch(T, B, D, seed)
+    expected_loss, expected = Engine(params).check(x, y)
+    rows = []
+    for kind in kinds:
+        if kind is Engine or not kind.same_equations:
+            continue
+        contestant = kind(params)
+        loss, grads = contestant.check(*contestant.prepare(x, y))
+        errors = {
+            name: float(np.linalg.norm(grads[name] - grad) / np.linalg.norm(grad)) for name, grad in expected.items()
+        }
+        worst = max(errors, key=errors.__getitem__)
+        loss_error = abs(loss - expected_loss) / expected_loss
+        if not max(loss_error, errors[worst]) < 1e-4:
+            raise ValueError(
+                f"{kind.name} does not compute what minigru does: its loss is {loss:.6f} and not {expected_loss:.6f}, "
+                f"its gradient of {worst} is off by {errors[worst]:.1e}; nothing was timed"
+            )
+        rows.append({"name": kind.name, "loss": loss_error, "gradient": errors[worst]})
+    return rows
+
+
+def time_steps(kinds: list[type[Contestant]], B: int, options: argparse.Namespace, rates: dict[int, float]) -> Rows:
+    """Return a row for each contestant and thread count; ratios are medians over the rounds."""
+    T, D, H = options.length, options.inputs, options.hidden_size
+    params, (x, y) = initial(D, H, options.seed), make_batch(T, B, D, options.seed)
+    runs, cores = {}, os.cpu_count() or 1
+    for kind in kinds:
+        contestant = kind(params)
+        batch = contestant.prepare(x, y)
+        for count in [cores] if kind.own_threads else options.threads:
+            runs[kind.name, None if kind.own_threads else count] = with_threads(count, contestant, *batch)
+    times = take_turns(runs, options.rounds)
+    ours = min((key for key in times if key[0] == Engine.name), key=lambda key: np.median(times[key]))
+    work = flops(T, B, D, H) / 1e6
+    return [
+        {
+            "name": name,
+            "threads": count,
+            "B": B,
+            **spread(values),
+            "times_minigru": float(np.median(values / times[ours])),
+            "share_of_product_rate": work / float(np.median(values)) / max(rates.values()),
+            "rounds": values.tolist(),
+        }
+        for (name, count), values in times.items()
+    ]
+
+
+def best(rows: Rows, name: str) -> dict[str, Any] | None:
+    """Return the fastest row of a contestant."""
+    return min((row for row in rows if row["name"] == name), key=lambda row: row["ms"], default=None)
+
+
+def how_much_faster(rows: Rows, cores: int) -> Rows:
+    """Return how many times faster minigru is than the others, medians over the rounds of one batch size."""
+
+    def ratio(ours: dict[str, Any], other: dict[str, Any]) -> float:
+        return float(np.median(np.array(other["rounds"]) / np.array(ours["rounds"])))
+
+    found = []
+    for ours in filter(None, {row["name"]: best(rows, row["name"]) for row in rows}.values()):
+        if not ours["name"].startswith(Engine.name):
+            continue
+        for other in rows:
+            fastest = other is best(rows, other["name"])
+            if not other["name"].startswith(Engine.name) and (fastest or other["threads"] == cores):
+                found.append({"minigru": ours, "other": other, "fastest": fastest, "times": ratio(ours, other)})
+    return found
+
+
+def cost(shapes: list[tuple[int, int, int, int]], options: argparse.Namespace, count: int) -> Rows:
+    """Return the time of a training step of minigru for each (T, B, D, H)."""
+    runs = {}
+    for T, B, D, H in shapes:
+        x, y = make_batch(T, B, D, options.seed)
+        runs[T, B, D, H] = with_threads(count, Engine(initial(D, H, options.seed)), x, y)
+    times = take_turns(runs, max(3, options.rounds // 3))
+    return [{"T": T, "B": B, "D": D, "H": H, **spread(times[T, B, D, H])} for T, B, D, H in shapes]
+
+
+def engine_bytes(T: int, B: int, D: int, H: int) -> int:
+    """Return what the formulas in docs/schedule.md give for a model in float32 that has been trained."""
+    N = 3 * H * (H + D + 1) + (H + 1) * K
+    recurrent = 8 * T * B * H + T * B * (3 * D + 1) + 8 * B * H + 3 * H * H
+    return 4 * (5 * N + recurrent + B * (2 * H + 6 * K + 1))
+
+
+def peak_memory() -> int:
+    """Return the most bytes of memory that this process has held at a time."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS, the one left
+
+
+def measure_memory(T: int, B: int, D: int, H: int) -> dict[str, int]:
+    """Return, in bytes, what NumPy has allocated for a model and its optimiser, and the peak of this process."""
+    params, (x, y) = initial(D, H, 0), make_batch(T, B, D, 0)
+    before = peak_memory()
+    tracemalloc.start()
+    engine = Engine(params)
+    engine.seconds(3, x, y)
+    arrays = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
+    allocated = sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([arrays]).traces)
+    tracemalloc.stop()
+    return {"formula": engine_bytes(T, B, D, H), "allocated": allocated, "before": before, "peak": peak_memory()}
+
+
+def memory(options: argparse.Namespace) -> Rows:
+    """Return the memory that training takes at every batch size, each in a process of its own."""
+    rows, fresh = [], multiprocessing.get_context("spawn")
+    for B in options.batch:
+        shape = (options.length, B, options.inputs, options.hidden_size)
+        with ProcessPoolExecutor(1, mp_context=fresh) as pool:
+            rows.append({"B": B, **pool.submit(measure_memory, *shape).result()})
+    return rows
+
+
+def inference(kinds: list[type[Contestant]], options: argparse.Namespace) -> Rows:
+    """Return how many images a second are named, one at a time and 10,000 at once."""
+    T, D, H = options.length, options.inputs, options.hidden_size
+    rows = []
+    for B in (1, 10_000):
+        x, _ = make_batch(T, B, D, options.seed)
+        runs = {}
+        for kind in kinds:
+            contestant = kind(initial(D, H, options.seed))
+            if hasattr(contestant, "predict"):
+                for count in options.threads:
+                    runs[kind.name, count] = predicting(count, contestant, x)
+        times = take_turns(runs, max(3, options.rounds // 3))
+        for (name, count), values in times.items():
+            rows.append({"name": name, "threads": count, "B": B, "images_per_second": B / np.median(values) * 1e3})
+    return rows
+
+
+def predicting(count: int, contestant: Any, x: np.ndarray) -> Callable[[int], float]:
+    """Return a run of `take_turns`."""
+
+    def run(times: int) -> float:
+        with threads(count):
+            start = time.perf_counter()
+            for _ in range(times):
+                contestant.predict(x)
+            return time.perf_counter() - start
+
+    return run
+
+
+def allreduce(job: RankJob, elements: int, rounds: int) -> float:
+    """Return the milliseconds of one sum over the ranks."""
+    sums = 500
+    return float(np.median([job.ask(sums=sums, elements=elements) / sums * 1e3 for _ in range(rounds)]))
+
+
+def model_of_ranks(
+    B: int, ranks: int, computing: dict[int, float], start_up: float, per_element: float, N: int
+) -> float:
+    """Return the milliseconds of a training step that a simple model expects; see docs/scaling.md.
+
+    The largest share is computed as measured in one process. The sum takes 2 log2(ranks) messages one after another,
+    and every rank sends and receives 2 (ranks - 1) / ranks times the gradient (Rabenseifner 2004).
+    """
+    share = -(-B // ranks)
+    sizes = sorted(computing)
+    compute = float(np.interp(share, sizes, [computing[size] for size in sizes]))
+    return compute + 2 * math.log2(ranks) * start_up + 2 * (ranks - 1) / ranks * N * per_element
+
+
+def scaling(job: RankJob, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a rank computes by its share, what a sum costs, and what the model makes of both."""
+    T, D, H = options.length, options.inputs, options.hidden_size
+    shares = [2**power for power in range(13)]
+    rows = cost([(T, b, D, H) for b in shares], options, 1)
+    computing = {row["B"]: row["ms"] for row in rows}
+    N = initial_size(D, H) + 2
+    sums = {elements: allreduce(job, elements, options.rounds) for elements in (1, N)}
+    start_up = sums[1] / (2 * math.log2(job.ranks))
+    per_element = (sums[N] - sums[1]) / (2 * (job.ranks - 1) / job.ranks * N)
+    model = [
+        {"B": B, "ranks": ranks, "ms": model_of_ranks(B, ranks, computing, start_up, per_element, N)}
+        for B in (32, 512, 4096)
+        for ranks in (1, job.ranks, 8, 64, 1024)
+    ]
+    return {"computing": rows, "sums": [{"elements": n, "ms": ms} for n, ms in sums.items()], "model": model}
+
+
+def initial_size(D: int, H: int) -> int:
+    """Return the number of parameters."""
+    return 3 * H * (H + D + 1) + (H + 1) * K
+
+
+def table(title: str, head: list[str], rows: list[list[str]]) -> None:
+    """Print a table in Markdown, its columns aligned for the eye as well."""
+    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    print(f"\n{title}\n")
+    for cells in (head, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])], *rows):
+        aligned = [cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))]
+        print(f"| {' | '.join(aligned)} |")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Measure, and print each section as soon as it is there."""
+    options = parse_args()
+    T, D, H = options.length, options.inputs, options.hidden_size
+    found: dict[str, Any] = {"machine": machine(), "shape": {"T": T, "D": D, "H": H}}
+    about = found["machine"]
+    print(f"{about['processor']}, {about['cores']} cores, {about['blas']}")
+    print(", ".join(f"{name} {version}" for name, version in about["versions"].items()))
+    kinds: list[type[Contestant]] = [Engine, *torch_contestants(), *jax_contestants(), Reference]
+    if len(kinds) < 5:
+        print('torch or jax is not installed and left out: pip install -e ".[bench]" brings both')
+    with contextlib.ExitStack() as stack, cli.exit_on(1, ValueError, RuntimeError):
+        job = None
+        if options.ranks > 1 and {"steps", "ranks"} & set(options.only):
+            try:
+                job = stack.enter_context(contextlib.closing(RankJob(options.ranks)))
+                kinds.insert(1, several_ranks(job))
+            except FileNotFoundError as error:
+                print(f'{error}, so several ranks are left out: pip install -e ".[mpi]" brings both')
+        found["product_gflops"] = product_rate()
+        rates = ", ".join(f"{rate:.0f} with {n} threads" for n, rate in found["product_gflops"].items())
+        print(f"GFLOP/s of a product of two 2048x2048 matrices: {rates.replace('1 threads', '1 thread')}")
+        if "steps" in options.only:
+            found |= steps_section(kinds, options, found["product_gflops"])
+        if "length" in options.only:
+            rows = found["length"] = cost([(t, 32, D, H) for t in (28, 56, 112, 196, 392, 784)], options, 1)
+            cells = [[f"{r['T']}", f"{r['ms']:.2f}", f"{r['ms'] / r['T'] * 1e3:.0f}"] for r in rows]
+            table(f"Cost against T: minigru, B=32 D={D} H={H}, 1 thread.", ["T", "ms a step", "µs / T"], cells)
+        if "width" in options.only:
+            rows = found["width"] = cost([(T, 32, D, h) for h in (32, 64, 128, 256, 512)], options, 1)
+            cells = [[f"{r['H']}", f"{r['ms']:.2f}", f"{flops(T, 32, D, r['H']) / r['ms'] / 1e6:.0f}"] for r in rows]
+            table(f"Cost against H: minigru, T={T} B=32 D={D}, 1 thread.", ["H", "ms a step", "GFLOP/s"], cells)
+        if "memory" in options.only:
+            rows = found["memory"] = memory(options)
+            cells = [
+                [f"{r['B']}", *(f"{r[n] / 2**20:.1f}" for n in ("formula", "allocated", "before", "peak"))]
+                for r in rows
+            ]
+            head = ["B", "formula", "allocated", "process before", "peak of process"]
+            table(f"Memory of training: MiB, T={T} D={D} H={H}, float32.", head, cells)
+        if "inference" in options.only:
+            rows = found["inference"] = inference(kinds, options)
+            cells = [[r["name"], f"{r['threads']}", f"{r['B']:,}", f"{r['images_per_second']:,.0f}"] for r in rows]
+            table(f"Inference: T={T} D={D} H={H}.", ["", "threads", "batch", "images/s"], cells)
+        if "ranks" in options.only and job is not None:
+            found["ranks"] = ranks_section(job, options)
+    if options.json:
+        replace_file(options.json, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
+    if options.plot:
+        shown = {B: [best(rows, name) for name in {r["name"]: 0 for r in rows}] for B, rows in by_batch(found["steps"])}
+        figure = step_times(shown, f"{about['processor']}, {about['cores']} cores")
+        replace_file(options.plot, lambda file: figure.savefig(file, format="png"))
+    return 0
+
+
+def by_batch(rows: Rows) -> list[tuple[int, Rows]]:
+    """Return the rows of each batch size."""
+    return [(B, [row for row in rows if row["B"] == B]) for B in dict.fromkeys(row["B"] for row in rows)]
+
+
+def steps_section(
+    kinds: list[type[Contestant]], options: argparse.Namespace, rates: dict[int, float]
+) -> dict[str, Any]:
+    """Prove that the contestants agree, time their training steps, and print both."""
+    T, D, H, cores = options.length, options.inputs, options.hidden_size, os.cpu_count() or 1
+    agreement = prove_agreement(kinds, T, min(options.batch), D, H, options.seed)
+    cells = [[row["name"], f"{row['loss']:.0e}", f"{row['gradient']:.0e}"] for row in agreement]
+    table("Same equations as minigru: relative difference.", ["", "loss", "worst gradient"], cells)
+    steps, ratios = [], []
+    for B in options.batch:
+        rows = time_steps(kinds, B, options, rates)
+        steps += rows
+        cells = [
+            [
+                row["name"],
+                "own" if row["threads"] is None else str(row["threads"]),
+                f"{row['ms']:.2f}",
+                f"{row['low']:.2f} to {row['high']:.2f}",
+                f"{row['times_minigru']:.2f}",
+                f"{row['share_of_product_rate']:.0%}",
+            ]
+            for row in rows
+        ]
+        head = ["", "threads", "ms a step", "quartiles", "x minigru", "of the product rate"]
+        table(f"Training step: B={B} T={T} D={D} H={H}, {options.rounds} rounds.", head, cells)
+        ratios += [{"B": B, **found} for found in how_much_faster(rows, cores)]
+    print()
+    for each in ratios:
+        ours, other = each["minigru"], each["other"]
+        count = (
+            "its own threads"
+            if other["threads"] is None
+            else f"{other['threads']} threads".replace("1 threads", "1 thread")
+        )
+        mark = ", its best" if each["fastest"] else ""
+        print(f"B={each['B']}: {ours['name']} is {each['times']:.2f}x as fast as {other['name']} ({count}{mark})")
+    sys.stdout.flush()
+    return {"agreement": agreement, "steps": steps}
+
+
+def ranks_section(job: RankJob, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure and model the ranks, and print both."""
+    found = scaling(job, options)
+    shape = f"T={options.length} D={options.inputs} H={options.hidden_size}"
+    cells = [[f"{row['B']}", f"{row['ms']:.2f}", f"{row['ms'] / row['B'] * 1e3:.0f}"] for row in found["computing"]]
+    table(f"What one rank computes: {shape}, 1 thread.", ["share", "ms a step", "µs a sample"], cells)
+    cells = [[f"{row['elements']:,}", f"{row['ms'] * 1e3:.0f}"] for row in found["sums"]]
+    table(f"The sum over {job.ranks} ranks on this machine.", ["float32", "µs"], cells)
+    alone = {row["B"]: row["ms"] for row in found["model"] if row["ranks"] == 1}
+    cells = [[f"{r['B']}", f"{r['ranks']}", f"{r['ms']:.2f}", f"{alone[r['B']] / r['ms']:.1f}"] for r in found["model"]]
+    table(
+        "A model, not a measurement: the training step on many ranks.", ["B", "ranks", "ms a step", "x faster"], cells
+    )
+    return found
+
+
+if __name__ == "__main__":
+    cli.run(main)
