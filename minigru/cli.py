@@ -49,7 +49,7 @@ def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: in
     a second thread gains nothing: it then only waits, and hinders whatever else runs on the machine.
     """
     if threads is None and not BLAS_VARIABLES & os.environ.keys():
-        threads = 1 if ranks > 1 or batch_size * hidden_size < 256 * 128 else None
+        threads = 1 if ranks > 1 or batch_size * hidden_size < 128 * 128 else None
     if threads is not None:
         threadpool_limits(threads, user_api="blas")
 

@@ -47,14 +47,13 @@ class GRU(Recurrent):
         D, H, empty = self.input_size, self.hidden_size, self._empty
         c = empty(T + 1, B, H)  # c[0] is the initial memory, c[t + 1] the memory after step t
         return SimpleNamespace(
-            x1=empty(T, B, D + 1),  # [x, 1]
             c=c,
             states=c[1:],
+            cx1=empty(T, B, H + D + 1),  # [c_prev, x, 1]
+            rcx1=empty(T, B, H + D + 1),  # [gamma_r * c_prev, x, 1]
             gamma_u=empty(T, B, H),
             gamma_r=empty(T, B, H),
-            rc=empty(T, B, H),
             c_tilde=empty(T, B, H),
-            h=[empty(B, H) for _ in self.letters],  # recurrent halves of z_u, z_r, z_c
             backward=None,
         )
 
@@ -74,27 +73,24 @@ class GRU(Recurrent):
 
     def _forward(self, x: Any, c_0: Any) -> Any:
         xp, kernels = self.backend.xp, self.backend.kernels
-        (T, B, D), H = x.shape, self.hidden_size
+        (T, B, _), H = x.shape, self.hidden_size
         W_u, W_r, W_c = self.blocks
         buf = self._buffers_for(T, B)
-        c, gamma_u, gamma_r, rc, c_tilde = buf.c, buf.gamma_u, buf.gamma_r, buf.rc, buf.c_tilde
-        h_u, h_r, h_c = buf.h
+        c, gamma_u, gamma_r, c_tilde, cx1, rcx1 = buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.cx1, buf.rcx1
+        rc = rcx1[..., :H]
 
         c[0] = 0 if c_0 is None else c_0
-        buf.x1[..., :D] = x
-        buf.x1[..., D] = 1
-        x1 = buf.x1.reshape(T * B, D + 1)
-        xp.matmul(x1, W_u[H:], out=gamma_u.reshape(T * B, H))  # (F1) (F5)
-        xp.matmul(x1, W_r[H:], out=gamma_r.reshape(T * B, H))  # (F1) (F5)
-        xp.matmul(x1, W_c[H:], out=c_tilde.reshape(T * B, H))  # (F1) (F5)
-
+        for joined in (cx1, rcx1):
+            joined[..., H:-1] = x
+            joined[..., -1] = 1
         for t in range(T):
             c_prev = c[t]
-            xp.matmul(c_prev, W_u[:H], out=h_u)  # (G1)
-            xp.matmul(c_prev, W_r[:H], out=h_r)  # (G2)
-            kernels.gru_gates(gamma_u[t], gamma_r[t], rc[t], h_u, h_r, c_prev)  # (G1) (G2) (G3)
-            xp.matmul(rc[t], W_c[:H], out=h_c)  # (G3)
-            kernels.gru_memory(c[t + 1], c_tilde[t], h_c, gamma_u[t], c_prev)  # (G3) (G4)
+            cx1[t, :, :H] = c_prev
+            xp.matmul(cx1[t], W_u, out=gamma_u[t])  # (G1) (F5)
+            xp.matmul(cx1[t], W_r, out=gamma_r[t])  # (G2) (F5)
+            kernels.gru_gates(gamma_u[t], gamma_r[t], rc[t], c_prev)  # (G1) (G2) (G3)
+            xp.matmul(rcx1[t], W_c, out=c_tilde[t])  # (G3) (F5)
+            kernels.gru_memory(c[t + 1], c_tilde[t], gamma_u[t], c_prev)  # (G3) (G4)
         return buf.states
 
     def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
@@ -102,12 +98,12 @@ class GRU(Recurrent):
         buf = self._ran
         T, B, H = buf.states.shape
         D = self.input_size
-        c, gamma_u, gamma_r, rc, c_tilde = buf.c, buf.gamma_u, buf.gamma_r, buf.rc, buf.c_tilde
+        c, gamma_u, gamma_r, rc, c_tilde = buf.c, buf.gamma_u, buf.gamma_r, buf.rcx1[..., :H], buf.c_tilde
         buf.backward = buf.backward or self._new_backward_buffers(T, B)
         buf_b = buf.backward
         dz_u, dz_r, dz_c, dc, drc, product = buf_b.dz_u, buf_b.dz_r, buf_b.dz_c, buf_b.dc, buf_b.drc, buf_b.product
 
-        W_u_T, W_r_T, W_c_T = self._transposed_recurrent_weights()  # (F6)
+        W_u_T, W_r_T, W_c_T = self._transposed_recurrent_weights()  # (F1) (F6)
 
         dc[...] = 0 if dlast is None else dlast
         for t in reversed(range(T)):
@@ -123,11 +119,12 @@ class GRU(Recurrent):
             xp.matmul(dz_u[t], W_u_T, out=product)
             xp.add(dc, product, out=dc)  # (dG1)
 
-        x1, c_prev, rc = buf.x1.reshape(T * B, D + 1), c[:-1].reshape(T * B, H), rc.reshape(T * B, H)
+        dW_u, dW_r, dW_c = self.dblocks
+        cx1, rcx1 = buf.cx1.reshape(T * B, H + D + 1), buf.rcx1.reshape(T * B, H + D + 1)
         dz_u, dz_r, dz_c = dz_u.reshape(T * B, H), dz_r.reshape(T * B, H), dz_c.reshape(T * B, H)
-        for dW, memory, dz in zip(self.dblocks, (c_prev, c_prev, rc), (dz_u, dz_r, dz_c), strict=True):
-            xp.matmul(memory.T, dz, out=dW[:H])  # (dGW) (F2)
-            xp.matmul(x1.T, dz, out=dW[H:])  # (dGW) (F2) (F5)
+        xp.matmul(cx1.T, dz_u, out=dW_u)  # (dGW) (F2) (F5)
+        xp.matmul(cx1.T, dz_r, out=dW_r)  # (dGW) (F2) (F5)
+        xp.matmul(rcx1.T, dz_c, out=dW_c)  # (dGW) (F2) (F5)
         if not need_dx:
             return None, dc
 

@@ -134,13 +134,11 @@ class Ranks:
             raise
         except BaseException as error:
             if self.size > 1:
-                status = (
-                    error.code if isinstance(error, SystemExit) else 130 if isinstance(error, KeyboardInterrupt) else 1
-                )
+                status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "code", 1)
                 if not isinstance(error, (SystemExit, KeyboardInterrupt)):
                     traceback.print_exc()
                 sys.stdout.flush()
-                self._comm.Abort(status)
+                self._comm.Abort(status if isinstance(status, int) else 1)
             raise
 
 

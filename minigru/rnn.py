@@ -39,10 +39,9 @@ class RNN(Recurrent):
         D, H, empty = self.input_size, self.hidden_size, self._empty
         a = empty(T + 1, B, H)  # a[0] is the initial activation, a[t + 1] the one after step t
         return SimpleNamespace(
-            x1=empty(T, B, D + 1),  # [x, 1]
             a=a,
             states=a[1:],
-            h_a=empty(B, H),  # recurrent half of z_a
+            ax1=empty(T, B, H + D + 1),  # [a_prev, x, 1]
             backward=None,
         )
 
@@ -56,19 +55,18 @@ class RNN(Recurrent):
 
     def _forward(self, x: Any, c_0: Any) -> Any:
         xp, kernels = self.backend.xp, self.backend.kernels
-        (T, B, D), H = x.shape, self.hidden_size
+        (T, B, _), H = x.shape, self.hidden_size
         (W_a,) = self.blocks
         buf = self._buffers_for(T, B)
-        a, h_a = buf.a, buf.h_a
+        a, ax1 = buf.a, buf.ax1
 
         a[0] = 0 if c_0 is None else c_0
-        buf.x1[..., :D] = x
-        buf.x1[..., D] = 1
-        xp.matmul(buf.x1.reshape(T * B, D + 1), W_a[H:], out=buf.states.reshape(T * B, H))  # (F1) (F5)
-
+        ax1[..., H:-1] = x
+        ax1[..., -1] = 1
         for t in range(T):
-            xp.matmul(a[t], W_a[:H], out=h_a)  # (R1)
-            kernels.rnn_state(a[t + 1], h_a)  # (R1)
+            ax1[t, :, :H] = a[t]
+            xp.matmul(ax1[t], W_a, out=a[t + 1])  # (R1) (F5)
+            kernels.rnn_state(a[t + 1])  # (R1)
         return buf.states
 
     def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
@@ -80,7 +78,7 @@ class RNN(Recurrent):
         buf.backward = buf.backward or self._new_backward_buffers(T, B)
         a, dz_a, da, dx = buf.a, buf.backward.dz_a, buf.backward.da, buf.backward.dx
 
-        (W_a_T,) = self._transposed_recurrent_weights()  # (F6)
+        (W_a_T,) = self._transposed_recurrent_weights()  # (F1) (F6)
         da[...] = 0 if dlast is None else dlast
         for t in reversed(range(T)):
             if dstates is not None:
@@ -91,8 +89,7 @@ class RNN(Recurrent):
             xp.matmul(dz_a[t], W_a_T, out=da)  # (dR1)
 
         dz = dz_a.reshape(T * B, H)
-        xp.matmul(a[:-1].reshape(T * B, H).T, dz, out=dW_a[:H])  # (dRW) (F2)
-        xp.matmul(buf.x1.reshape(T * B, D + 1).T, dz, out=dW_a[H:])  # (dRW) (F2) (F5)
+        xp.matmul(buf.ax1.reshape(T * B, H + D + 1).T, dz, out=dW_a)  # (dRW) (F2) (F5)
         if need_dx:
             xp.matmul(dz, W_a[H:-1].T, out=dx.reshape(T * B, D))  # (dR1) (F1)
         return (dx if need_dx else None), da

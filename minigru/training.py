@@ -199,6 +199,7 @@ class Trainer:
                 if config.clip_norm is not None:
                     clip_by_global_norm(model, config.clip_norm)
                 adam.step()
+                stop = stop or (self.ranks.size == 1 and interrupted.is_set())  # alone, there is no need to agree
                 done = batch + 1
                 bar.update()
                 if done == self._batches or done - checked == READ_EVERY or stop:

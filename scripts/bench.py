@@ -23,6 +23,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,15 @@ from contestants import (
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from minigru import __version__, cli
+from minigru.backend import Backend, get_backend
 from minigru.files import replace_file
 from minigru.plots import step_times
 
-SECTIONS = ("steps", "length", "width", "memory", "inference", "ranks")
+SECTIONS = ("steps", "profile", "length", "width", "memory", "inference", "ranks")
 EPILOG = """
 sections:
   steps      the training step, against the others, at every --batch
+  profile    where minigru's step goes, and what the arithmetic alone would take
   length     the cost against the number of steps T, 28 to 784
   width      the cost against the number of hidden units H
   memory     the engine's buffers beside the formula in docs/schedule.md, and the peak of a process
@@ -264,6 +267,67 @@ def how_much_faster(rows: Rows, cores: int) -> Rows:
     return found
 
 
+def profile(T: int, B: int, D: int, H: int, seconds: float = 1.0) -> dict[str, float]:
+    """Return the milliseconds of a training step of minigru by what they are spent on."""
+    spent: dict[str, float] = {}
+
+    def watched(function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            what = name(*args)
+            spent[what] = spent.get(what, 0.0) + time.perf_counter() - start
+            return result
+
+        return call
+
+    def product(a: np.ndarray, b: np.ndarray) -> str:
+        if b.shape[0] == T * B:
+            return "products of T B rows: weight gradients"
+        return (
+            "products of B rows: the recurrence" if b.shape[1] == H else "elementwise steps and the rest of the layers"
+        )
+
+    numpy = get_backend("numpy")
+    kernels = {n: f for n, f in vars(numpy.kernels).items() if callable(f) and not n.startswith("_") and n != "Array"}
+    elementwise = "elementwise steps and the rest of the layers"
+    backend = Backend(
+        "numpy",
+        SimpleNamespace(
+            **{**vars(np), "matmul": watched(np.matmul, product), "add": watched(np.add, lambda *_: elementwise)}
+        ),
+        SimpleNamespace(
+            **{n: watched(f, lambda *_, n=n: "Adam" if n == "adam" else elementwise) for n, f in kernels.items()}
+        ),
+    )
+    engine, (x, y) = Engine(initial(D, H, 0), backend), make_batch(T, B, D, 0)
+    engine.seconds(3, x, y)
+    steps = max(1, round(seconds / (engine.seconds(2, x, y) / 2)))
+    spent.clear()
+    whole = engine.seconds(steps, x, y)
+    spent["Python between the calls, checks, copies"] = whole - sum(spent.values())
+    return {what: value / steps * 1e3 for what, value in sorted(spent.items(), key=lambda item: -item[1])}
+
+
+def profile_section(options: argparse.Namespace, rate: float) -> Rows:
+    """Measure and print where the step goes, with one thread."""
+    T, D, H = options.length, options.inputs, options.hidden_size
+    with threads(1):
+        rows = [{"B": B, **profile(T, B, D, H)} for B in options.batch]
+    names = [name for name in rows[0] if name != "B"]
+    cells = [
+        [name, *(f"{row[name]:.2f} ({row[name] / (sum(row.values()) - row['B']):.0%})" for row in rows)]
+        for name in names
+    ]
+    cells.append(["all", *(f"{sum(row.values()) - row['B']:.2f}" for row in rows)])
+    cells.append(
+        ["its products at the product rate", *(f"{flops(T, row['B'], D, H) / rate / 1e6:.2f}" for row in rows)]
+    )
+    head = ["ms (share of the step)", *(f"B={row['B']}" for row in rows)]
+    table(f"Where minigru's step goes: T={T} D={D} H={H}, 1 thread, watched call by call.", head, cells)
+    return rows
+
+
 def cost(shapes: list[tuple[int, int, int, int]], options: argparse.Namespace, count: int) -> Rows:
     """Return the time of a training step of minigru for each (T, B, D, H)."""
     runs = {}
@@ -277,7 +341,7 @@ def cost(shapes: list[tuple[int, int, int, int]], options: argparse.Namespace, c
 def engine_bytes(T: int, B: int, D: int, H: int) -> int:
     """Return what the formulas in docs/schedule.md give for a model in float32 that has been trained."""
     N = 3 * H * (H + D + 1) + (H + 1) * K
-    recurrent = 8 * T * B * H + T * B * (3 * D + 1) + 8 * B * H + 3 * H * H
+    recurrent = 9 * T * B * H + T * B * (4 * D + 2) + 5 * B * H + 3 * H * H
     return 4 * (5 * N + recurrent + B * (2 * H + 6 * K + 1))
 
 
@@ -369,7 +433,8 @@ def model_of_ranks(
 def scaling(job: RankJob, options: argparse.Namespace) -> dict[str, Any]:
     """Return what a rank computes by its share, what a sum costs, and what the model makes of both."""
     T, D, H = options.length, options.inputs, options.hidden_size
-    shares = [2**power for power in range(13)]
+    largest = 8 * max(options.batch)
+    shares = [2**power for power in range(largest.bit_length())]
     rows = cost([(T, b, D, H) for b in shares], options, 1)
     computing = {row["B"]: row["ms"] for row in rows}
     N = initial_size(D, H) + 2
@@ -378,7 +443,7 @@ def scaling(job: RankJob, options: argparse.Namespace) -> dict[str, Any]:
     per_element = (sums[N] - sums[1]) / (2 * (job.ranks - 1) / job.ranks * N)
     model = [
         {"B": B, "ranks": ranks, "ms": model_of_ranks(B, ranks, computing, start_up, per_element, N)}
-        for B in (32, 512, 4096)
+        for B in sorted({*options.batch, largest})
         for ranks in (1, job.ranks, 8, 64, 1024)
     ]
     return {"computing": rows, "sums": [{"elements": n, "ms": ms} for n, ms in sums.items()], "model": model}
@@ -423,6 +488,8 @@ def main() -> int:
         print(f"GFLOP/s of a product of two 2048x2048 matrices: {rates.replace('1 threads', '1 thread')}")
         if "steps" in options.only:
             found |= steps_section(kinds, options, found["product_gflops"])
+        if "profile" in options.only:
+            found["profile"] = profile_section(options, found["product_gflops"][1])
         if "length" in options.only:
             rows = found["length"] = cost([(t, 32, D, H) for t in (28, 56, 112, 196, 392, 784)], options, 1)
             cells = [[f"{r['T']}", f"{r['ms']:.2f}", f"{r['ms'] / r['T'] * 1e3:.0f}"] for r in rows]

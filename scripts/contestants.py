@@ -78,8 +78,8 @@ class Engine(Contestant):
 
     name = "minigru"
 
-    def __init__(self, params: Params) -> None:
-        self.model = minigru.SequenceClassifier(*sizes(params), K)
+    def __init__(self, params: Params, backend: str | minigru.Backend = "numpy") -> None:
+        self.model = minigru.SequenceClassifier(*sizes(params), K, backend=backend)
         for name, value in params.items():
             self.model.params[name][...] = value
         self.adam = minigru.Adam(self.model)

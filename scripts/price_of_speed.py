@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     """Return the options."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
-        "--batch", type=cli.positive, nargs="+", default=[32, 128, 512], metavar="B", help="(32 128 512)"
+        "--batch", type=cli.positive, nargs="+", default=[32, 128, 512], metavar="B", help="batch sizes (32 128 512)"
     )
     parser.add_argument("--rounds", type=cli.positive, default=15, metavar="N", help="turns of each copy (15)")
     parser.add_argument("--threads", type=cli.positive, default=1, metavar="N", help="BLAS threads (1)")
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_hunks() -> dict[str, list[tuple[str, str, str]]]:
-    """Return for each tag its hunks: a file of the package, what stands there, and what stands there without the tag."""
+    """Return for each tag its hunks: a file of the package, what stands there, and what would without the tag."""
     hunks: dict[str, list[tuple[str, str, str]]] = {}
     for part in Path(__file__).with_suffix(".diff").read_text("utf-8").split("\n= ")[1:]:
         head, *lines = part.splitlines()
@@ -57,12 +57,8 @@ def read_hunks() -> dict[str, list[tuple[str, str, str]]]:
 def statements(package: Path) -> int:
     """Count the statements of a package, docstrings left out."""
     nodes = [node for path in package.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))]
-    kept = [
-        n
-        for n in nodes
-        if isinstance(n, ast.stmt) and not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))
-    ]
-    return len(kept)
+    docstrings = [node for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
+    return sum(isinstance(node, ast.stmt) for node in nodes) - len(docstrings)
 
 
 def without(tag: str, hunks: list[tuple[str, str, str]], folder: Path) -> tuple[ModuleType, int]:
@@ -73,7 +69,7 @@ def without(tag: str, hunks: list[tuple[str, str, str]], folder: Path) -> tuple[
     ValueError
         The package does not hold what a hunk is to replace, or not once.
     """
-    name = f"minigru_without_{tag}"
+    name = f"minigru_without_{tag}".replace("-", "_")
     copy = folder / name
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     for file, old, new in hunks:

@@ -13,23 +13,23 @@ import cupy
 Array: TypeAlias = "cupy.ndarray"
 
 _gru_gates = cupy.ElementwiseKernel(
-    "T h_u, T h_r, T c_prev",
+    "T c_prev",
     "T gamma_u, T gamma_r, T rc",
     """
-    gamma_u = (1 + tanh((gamma_u + h_u) / 2)) / 2;
-    gamma_r = (1 + tanh((gamma_r + h_r) / 2)) / 2;
+    gamma_u = (1 + tanh(gamma_u / 2)) / 2;
+    gamma_r = (1 + tanh(gamma_r / 2)) / 2;
     rc = gamma_r * c_prev;
-    """,  # (G1) (G2) (G3) (F1) (F3)
+    """,  # (G1) (G2) (G3) (F3)
     "minigru_gru_gates",
 )
 
 _gru_memory = cupy.ElementwiseKernel(
-    "T h_c, T gamma_u, T c_prev",
+    "T gamma_u, T c_prev",
     "T c, T c_tilde",
     """
-    c_tilde = tanh(c_tilde + h_c);
+    c_tilde = tanh(c_tilde);
     c = c_prev + gamma_u * (c_tilde - c_prev);
-    """,  # (G3) (G4) (F1) (F4)
+    """,  # (G3) (G4) (F4)
     "minigru_gru_memory",
 )
 
@@ -55,13 +55,6 @@ _gru_reset_backward = cupy.ElementwiseKernel(
     "minigru_gru_reset_backward",
 )
 
-_rnn_state = cupy.ElementwiseKernel(
-    "T h_a",
-    "T a",
-    "a = tanh(a + h_a)",  # (R1) (F1)
-    "minigru_rnn_state",
-)
-
 _rnn_state_backward = cupy.ElementwiseKernel(
     "T da, T a",
     "T dz_a",
@@ -81,14 +74,14 @@ _adam = cupy.ElementwiseKernel(
 )
 
 
-def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, h_u: Array, h_r: Array, c_prev: Array) -> None:
+def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, c_prev: Array) -> None:
     """Both gates and the memory that the reset gate lets through."""
-    _gru_gates(h_u, h_r, c_prev, gamma_u, gamma_r, rc)
+    _gru_gates(c_prev, gamma_u, gamma_r, rc)
 
 
-def gru_memory(c: Array, c_tilde: Array, h_c: Array, gamma_u: Array, c_prev: Array) -> None:
+def gru_memory(c: Array, c_tilde: Array, gamma_u: Array, c_prev: Array) -> None:
     """The candidate and the new memory."""
-    _gru_memory(h_c, gamma_u, c_prev, c, c_tilde)
+    _gru_memory(gamma_u, c_prev, c, c_tilde)
 
 
 def gru_memory_backward(
@@ -107,9 +100,9 @@ def flush(d: Array) -> None:
     """Nothing: a GPU multiplies subnormal numbers as fast as any others."""
 
 
-def rnn_state(a: Array, h_a: Array) -> None:
+def rnn_state(a: Array) -> None:
     """Activation of the plain RNN."""
-    _rnn_state(h_a, a)
+    cupy.tanh(a, out=a)  # (R1)
 
 
 def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:

@@ -20,24 +20,15 @@ def _sigmoid(z: Array) -> None:
     np.add(z, 0.5, out=z)  # (F3)
 
 
-def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, h_u: Array, h_r: Array, c_prev: Array) -> None:
-    """Both gates and the memory that the reset gate lets through.
-
-    gamma_u and gamma_r come in as the input halves of z_u and z_r; h_u and h_r are their recurrent halves.
-    """
-    np.add(gamma_u, h_u, out=gamma_u)  # (F1)
+def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, c_prev: Array) -> None:
+    """Both gates, which come in as z_u and z_r, and the memory that the reset gate lets through."""
     _sigmoid(gamma_u)  # (G1)
-    np.add(gamma_r, h_r, out=gamma_r)  # (F1)
     _sigmoid(gamma_r)  # (G2)
     np.multiply(gamma_r, c_prev, out=rc)  # (G3)
 
 
-def gru_memory(c: Array, c_tilde: Array, h_c: Array, gamma_u: Array, c_prev: Array) -> None:
-    """The candidate and the new memory.
-
-    c_tilde comes in as the input half of z_c; h_c is its recurrent half.
-    """
-    np.add(c_tilde, h_c, out=c_tilde)  # (F1)
+def gru_memory(c: Array, c_tilde: Array, gamma_u: Array, c_prev: Array) -> None:
+    """The candidate, which comes in as z_c, and the new memory."""
     np.tanh(c_tilde, out=c_tilde)  # (G3)
     np.subtract(c_tilde, c_prev, out=c)
     np.multiply(gamma_u, c, out=c)
@@ -81,9 +72,8 @@ def flush(d: Array) -> None:
     np.subtract(d, 2.0**-75, out=d)  # (F9)
 
 
-def rnn_state(a: Array, h_a: Array) -> None:
-    """Activation of the plain RNN; a comes in as the input half of z_a, h_a is its recurrent half."""
-    np.add(a, h_a, out=a)  # (F1)
+def rnn_state(a: Array) -> None:
+    """Activation of the plain RNN, which comes in as z_a."""
     np.tanh(a, out=a)  # (R1)
 
 
