@@ -11,8 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -172,6 +174,7 @@ def test_threads_are_one_for_small_products_and_for_ranks_unless_the_user_says_s
 
 LOSSES = """
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 import numpy as np
 from minigru import data, parallel
@@ -245,6 +248,49 @@ def test_ctrl_c_stops_all_ranks_after_the_same_step_and_saves(tmp_path):
     epochs = len(pd.read_csv(tmp_path / "a" / "history.csv"))
     resumed = run_script("train_mnist.py", "--out", tmp_path / "a", "--resume", "--epochs", epochs + 1)
     assert resumed.returncode == 0, resumed.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+from contextlib import nullcontext
+from pathlib import Path
+from minigru import data, parallel
+from minigru.config import Config
+from minigru.training import Trainer
+ranks = parallel.connect()
+config = Config(data="digits", hidden_size=8, epochs=5, batch_size=30, limit=300)
+trainer = Trainer(config, data.load("digits"), Path(sys.argv[1]), ranks)
+step = trainer.adam.step
+def stepping():
+    step()
+    if ranks.rank == 1 and trainer.adam.t == 4:
+        os.kill(os.getpid(), signal.SIGINT)
+trainer.adam.step = stepping
+assert not trainer.run(quiet=True)
+sys.stdout.write(f"{trainer.adam.t}\\n")
+"""
+
+
+@needs_mpi
+def test_ctrl_c_that_reaches_one_rank_alone_stops_both_after_the_same_step(tmp_path):
+    result = mpirun(2, "-c", INTERRUPTED, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "5\n5\n"  # the step in which rank 0 hears of it
+    assert arrays(tmp_path)["adam.t"] == 5
+
+
+def test_only_rank_0_writes_and_draws(tmp_path, monkeypatch):
+    bars = []
+    monkeypatch.setattr("tqdm.auto.tqdm", lambda **options: bars.append(options["disable"]) or nullcontext(Mock()))
+    monkeypatch.setattr(sys, "stderr", Mock(isatty=lambda: True))
+    config = Config(data="digits", hidden_size=4, epochs=1, limit=64)
+    for rank in (1, 0):
+        comm = Recorded(rank, 2)
+        comm.bcast = lambda logits: np.zeros((360, 10))
+        trainer = Trainer(config, data.load("digits"), tmp_path, parallel.Ranks(comm))
+        trainer.run(quiet=False)
+        assert [*tmp_path.iterdir()] == [] if rank else [*tmp_path.iterdir()]
+    assert bars == [True, False]
 
 
 @needs_mpi
