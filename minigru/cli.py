@@ -42,11 +42,21 @@ def positive(text: str) -> int:
     return number
 
 
+def output_file(text: str) -> Path:
+    """Return the path of a file to be written, given as an option."""
+    path = Path(text)
+    if not text or path.is_dir() or not path.resolve().parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no file in an existing folder")
+    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written to")
+    return path
+
+
 def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: int = 1) -> None:
     """Let BLAS use `threads` threads from now on; None leaves it to a rule, and that to the environment.
 
     The rule is one thread where several processes share the cores, and where the products of a step are so small that
-    a second thread gains nothing: it then only waits, and hinders whatever else runs on the machine.
+    a second thread gains little: it mostly waits, and stalls the run as soon as anything else wants the core.
     """
     if threads is None and not BLAS_VARIABLES & os.environ.keys():
         threads = 1 if ranks > 1 or batch_size * hidden_size < 128 * 128 else None

@@ -23,6 +23,10 @@ class MPIUnavailable(RuntimeError):
     """mpiexec started this process, and mpi4py cannot be used; the message says why, and what to do."""
 
 
+class EndedElsewhere(SystemExit):
+    """Another rank could not do its part, and says why."""
+
+
 class Ranks:
     """The processes that train one model together.
 
@@ -64,7 +68,7 @@ class Ranks:
             loss = model.loss(x[mine], y[mine])
             model.backward()
             return loss, stop
-        if len(self._message) != model.gradient.size + 2:
+        if len(self._message) != model.gradient.size + 2 or self._message.dtype != model.dtype:
             self._message = np.empty(model.gradient.size + 2, model.dtype)
         message = self._message
         if len(mine):
@@ -112,7 +116,7 @@ class Ranks:
             failure = error
         failed = [failure is not None] if self._comm is None else self._comm.allgather(failure is not None)
         if True in failed:
-            raise failure if failure and failed.index(True) == self.rank else SystemExit(2)
+            raise failure if failure and failed.index(True) == self.rank else EndedElsewhere(2)
         return made  # type: ignore[return-value]
 
     def _sum(self, array: np.ndarray) -> None:
@@ -150,7 +154,8 @@ def connect() -> Ranks:
     MPIUnavailable
         mpiexec started this process, and mpi4py is missing or belongs to another MPI.
     """
-    if not any(name in os.environ for name in LAUNCHED):
+    launched = [name for name in LAUNCHED if name in os.environ]
+    if not launched:
         return Ranks()
     try:
         from mpi4py import MPI
@@ -158,4 +163,11 @@ def connect() -> Ranks:
         raise MPIUnavailable(
             f"mpiexec started this program, and mpi4py cannot be imported ({error}): pip install 'minigru[mpi]'"
         ) from error
+    size = MPI.COMM_WORLD.size
+    for name in launched:
+        if name.endswith("_SIZE") and int(os.environ[name]) != size:
+            raise MPIUnavailable(
+                f"mpiexec started {os.environ[name]} processes, and mpi4py sees {size}: they belong to two MPIs; "
+                "use the mpiexec that pip installs beside python"
+            )
     return Ranks(MPI.COMM_WORLD)

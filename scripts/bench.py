@@ -84,12 +84,15 @@ def parse_args() -> argparse.Namespace:
         "--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help="sections to run"
     )
     parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the weights and the batches (0)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the table of the training step there")
+    parser.add_argument("--json", type=cli.output_file, metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "--plot", type=cli.output_file, metavar="FILE", help="draw the table of the training step there"
+    )
     options = parser.parse_args()
-    for path in (options.json, options.plot):
-        if path is not None and not path.resolve().parent.is_dir():
-            parser.error(f"there is no folder {path.resolve().parent} for {path.name}")
+    if options.ranks == 1 or options.ranks < 0:
+        parser.error(f"--ranks is {options.ranks}; expected at least 2, or 0 for none")
+    if options.ranks == 0 and "ranks" in options.only and options.only is not SECTIONS:
+        parser.error("--only ranks needs --ranks 2 or more")
     if options.plot and "steps" not in options.only:
         parser.error("--plot draws the section steps, which --only leaves out")
     options.threads = options.threads or sorted({1, os.cpu_count() or 1})
@@ -187,9 +190,9 @@ def product_rate() -> dict[int, float]:
 
 
 def prove_agreement(kinds: list[type[Contestant]], T: int, B: int, D: int, H: int, seed: int) -> Rows:
-    """Return how far the contestants that share minigru's equations are from it.
+    """Return how far the contestants that share minigru's equations are from it: loss, gradients, and a step of Adam.
 
-    All compute in float32; 1e-4 of the norm of a gradient leaves room for its rounding, and none for another equation.
+    All compute in float32; 1e-4 of a norm leaves room for its rounding, and none for another equation.
 
     Raises
     ------
@@ -197,25 +200,35 @@ def prove_agreement(kinds: list[type[Contestant]], T: int, B: int, D: int, H: in
         One of them differs by more.
     """
     params, (x, y) = initial(D, H, seed), make_batch(T, B, D, seed)
-    expected_loss, expected = Engine(params).check(x, y)
-    rows = []
+    ours, rows = Engine(params), []
+    expected_loss, expected = ours.check(x, y)
+    ours.step(x, y)
     for kind in kinds:
         if kind is Engine or not kind.same_equations:
             continue
         contestant = kind(params)
-        loss, grads = contestant.check(*contestant.prepare(x, y))
-        errors = {
-            name: float(np.linalg.norm(grads[name] - grad) / np.linalg.norm(grad)) for name, grad in expected.items()
+        batch = contestant.prepare(x, y)
+        loss, grads = contestant.check(*batch)
+        contestant.step(*batch)
+        compared = {"loss": (np.array(loss), np.array(expected_loss))}
+        compared |= {f"gradient of {name}": (grads[name], grad) for name, grad in expected.items()}
+        compared |= {
+            f"{name} after a step": (value, ours.model.params[name]) for name, value in contestant.parameters()
         }
-        worst = max(errors, key=errors.__getitem__)
-        loss_error = abs(loss - expected_loss) / expected_loss
-        if not max(loss_error, errors[worst]) < 1e-4:
-            raise ValueError(
-                f"{kind.name} does not compute what minigru does: its loss is {loss:.6f} and not {expected_loss:.6f}, "
-                f"its gradient of {worst} is off by {errors[worst]:.1e}; nothing was timed"
-            )
-        rows.append({"name": kind.name, "loss": loss_error, "gradient": errors[worst]})
+        errors = {what: relative(*pair) for what, pair in compared.items()}
+        for what, error in errors.items():
+            if not error < 1e-4:
+                raise ValueError(f"{kind.name} is not minigru: its {what} is off by {error:.1e}; nothing was timed")
+        gradients = max(error for what, error in errors.items() if what.startswith("gradient"))
+        after = max((error for what, error in errors.items() if what.endswith("step")), default=None)
+        rows.append({"name": kind.name, "loss": errors["loss"], "gradient": gradients, "parameters": after})
     return rows
+
+
+def relative(value: np.ndarray, expected: np.ndarray) -> float:
+    """Return the norm of the difference over the norm of what was expected; 0 where both are zero."""
+    difference, norm = float(np.linalg.norm(value - expected)), float(np.linalg.norm(expected))
+    return difference / norm if norm else difference
 
 
 def time_steps(kinds: list[type[Contestant]], B: int, options: argparse.Namespace, rates: dict[int, float]) -> Rows:
@@ -238,7 +251,7 @@ def time_steps(kinds: list[type[Contestant]], B: int, options: argparse.Namespac
             "B": B,
             **spread(values),
             "times_minigru": float(np.median(values / times[ours])),
-            "share_of_product_rate": work / float(np.median(values)) / max(rates.values()),
+            "share_of_product_rate": work / float(np.median(values)) / rates.get(count, max(rates.values())),
             "rounds": values.tolist(),
         }
         for (name, count), values in times.items()
@@ -269,44 +282,41 @@ def how_much_faster(rows: Rows, cores: int) -> Rows:
 
 def profile(T: int, B: int, D: int, H: int, seconds: float = 1.0) -> dict[str, float]:
     """Return the milliseconds of a training step of minigru by what they are spent on."""
-    spent: dict[str, float] = {}
+    recurrence, weights = "products of B rows: the recurrence", "products of T B rows: weight gradients"
+    elementwise, rest = "elementwise steps, and the other layers", "Python between the calls, checks, copies"
+    spent = dict.fromkeys((recurrence, weights, elementwise, "Adam"), 0.0)
 
-    def watched(function: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+    def watched(function: Callable[..., Any], kind: Callable[..., str]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
             result = function(*args, **kwargs)
-            what = name(*args)
-            spent[what] = spent.get(what, 0.0) + time.perf_counter() - start
+            spent[kind(*args, **kwargs)] += time.perf_counter() - start
             return result
 
         return call
 
-    def product(a: np.ndarray, b: np.ndarray) -> str:
-        if b.shape[0] == T * B:
-            return "products of T B rows: weight gradients"
-        return (
-            "products of B rows: the recurrence" if b.shape[1] == H else "elementwise steps and the rest of the layers"
-        )
+    def product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> str:
+        if np.shares_memory(out, engine.model.gradient):
+            return weights
+        cell = engine.model.cell
+        recurrent = any(np.shares_memory(b, matrix) for matrix in (cell.vector, *cell._transposed))
+        return recurrence if recurrent else elementwise
 
     numpy = get_backend("numpy")
-    kernels = {n: f for n, f in vars(numpy.kernels).items() if callable(f) and not n.startswith("_") and n != "Array"}
-    elementwise = "elementwise steps and the rest of the layers"
-    backend = Backend(
-        "numpy",
-        SimpleNamespace(
-            **{**vars(np), "matmul": watched(np.matmul, product), "add": watched(np.add, lambda *_: elementwise)}
-        ),
-        SimpleNamespace(
-            **{n: watched(f, lambda *_, n=n: "Adam" if n == "adam" else elementwise) for n, f in kernels.items()}
-        ),
-    )
-    engine, (x, y) = Engine(initial(D, H, 0), backend), make_batch(T, B, D, 0)
+    add = watched(np.add, lambda *_, out: elementwise)
+    xp = SimpleNamespace(**{**vars(np), "matmul": watched(np.matmul, product), "add": add})
+    kernels = {
+        name: watched(function, lambda *_, name=name: "Adam" if name == "adam" else elementwise)
+        for name, function in vars(numpy.kernels).items()
+        if callable(function) and not name.startswith("_") and name != "Array"
+    }
+    engine, (x, y) = Engine(initial(D, H, 0), Backend("numpy", xp, SimpleNamespace(**kernels))), make_batch(T, B, D, 0)
     engine.seconds(3, x, y)
     steps = max(1, round(seconds / (engine.seconds(2, x, y) / 2)))
-    spent.clear()
+    spent.update(dict.fromkeys(spent, 0.0))
     whole = engine.seconds(steps, x, y)
-    spent["Python between the calls, checks, copies"] = whole - sum(spent.values())
-    return {what: value / steps * 1e3 for what, value in sorted(spent.items(), key=lambda item: -item[1])}
+    spent[rest] = whole - sum(spent.values())
+    return {what: value / steps * 1e3 for what, value in spent.items()}
 
 
 def profile_section(options: argparse.Namespace, rate: float) -> Rows:
@@ -444,7 +454,7 @@ def scaling(job: RankJob, options: argparse.Namespace) -> dict[str, Any]:
     model = [
         {"B": B, "ranks": ranks, "ms": model_of_ranks(B, ranks, computing, start_up, per_element, N)}
         for B in sorted({*options.batch, largest})
-        for ranks in (1, job.ranks, 8, 64, 1024)
+        for ranks in sorted({1, job.ranks, 8, 64, 1024})
     ]
     return {"computing": rows, "sums": [{"elements": n, "ms": ms} for n, ms in sums.items()], "model": model}
 
@@ -475,7 +485,7 @@ def main() -> int:
     kinds: list[type[Contestant]] = [Engine, *torch_contestants(), *jax_contestants(), Reference]
     if len(kinds) < 5:
         print('torch or jax is not installed and left out: pip install -e ".[bench]" brings both')
-    with contextlib.ExitStack() as stack, cli.exit_on(1, ValueError, RuntimeError):
+    with contextlib.ExitStack() as stack, cli.exit_on(1, ValueError, RuntimeError, OSError):
         job = None
         if options.ranks > 1 and {"steps", "ranks"} & set(options.only):
             try:
@@ -512,12 +522,15 @@ def main() -> int:
             table(f"Inference: T={T} D={D} H={H}.", ["", "threads", "batch", "images/s"], cells)
         if "ranks" in options.only and job is not None:
             found["ranks"] = ranks_section(job, options)
-    if options.json:
-        replace_file(options.json, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
-    if options.plot:
-        shown = {B: [best(rows, name) for name in {r["name"]: 0 for r in rows}] for B, rows in by_batch(found["steps"])}
-        figure = step_times(shown, f"{about['processor']}, {about['cores']} cores")
-        replace_file(options.plot, lambda file: figure.savefig(file, format="png"))
+        if options.json:
+            replace_file(options.json, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
+        if options.plot:
+            shown = {
+                B: [best(rows, name) for name in {row["name"]: 0 for row in rows}]
+                for B, rows in by_batch(found["steps"])
+            }
+            figure = step_times(shown, f"{about['processor']}, {about['cores']} cores")
+            replace_file(options.plot, lambda file: figure.savefig(file, format="png"))
     return 0
 
 
@@ -532,8 +545,9 @@ def steps_section(
     """Prove that the contestants agree, time their training steps, and print both."""
     T, D, H, cores = options.length, options.inputs, options.hidden_size, os.cpu_count() or 1
     agreement = prove_agreement(kinds, T, min(options.batch), D, H, options.seed)
-    cells = [[row["name"], f"{row['loss']:.0e}", f"{row['gradient']:.0e}"] for row in agreement]
-    table("Same equations as minigru: relative difference.", ["", "loss", "worst gradient"], cells)
+    cells = [[row["name"], *(f"{row[what]:.0e}" for what in ("loss", "gradient", "parameters"))] for row in agreement]
+    head = ["", "loss", "worst gradient", "worst parameter after a step"]
+    table("Same equations as minigru: relative difference.", head, cells)
     steps, ratios = [], []
     for B in options.batch:
         rows = time_steps(kinds, B, options, rates)

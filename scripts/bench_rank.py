@@ -27,7 +27,7 @@ def orders(comm: Any) -> Any:
                 comm.send(line, other)
         else:
             while not comm.iprobe(source=0):  # waiting in recv would keep the core busy
-                time.sleep(0.001)
+                time.sleep(0.02)
             line = comm.recv(source=0)
         if not line:
             return
@@ -46,10 +46,10 @@ def main() -> None:
                 params = dict(stored)
             x, y = params.pop("x"), params.pop("y")
             engine, chosen = Engine(params), np.arange(len(x))
-        if "gradients" in order:
+        if "loss" in order:
             answer = float(ranks.gradient(engine.model, x, y, chosen, False)[0])
-            if comm.rank == 0:
-                np.savez(order["gradients"], **engine.model.grads)
+        if "save" in order and comm.rank == 0:
+            np.savez(order["save"], **getattr(engine.model, order["which"]))
         comm.Barrier()
         start = time.perf_counter()
         for _ in range(order.get("steps", 0)):
@@ -66,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with Ranks(MPI.COMM_WORLD).together():
+        main()

@@ -1,12 +1,13 @@
 """Who is timed by bench.py: minigru, its reference, and what one would use instead, all with the same interface.
 
 A contestant is made from the parameters of minigru's model. ``prepare`` brings a batch into its own form, ``step``
-takes one training step (forward, loss, backward, Adam at 1e-3), and ``check`` returns the loss and the gradients of
-minigru's parameters, where the contestant computes the same equations.
+takes one training step (forward, loss, backward, Adam at 1e-3). Where the contestant computes the same equations,
+``check`` returns the loss and the gradients of minigru's parameters, and ``parameters`` yields what Adam makes of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +67,19 @@ class Contestant:
         """Return loss and gradients, before any step."""
         raise NotImplementedError
 
+    def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield name and value of those parameters of minigru that this contestant has too."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Wait until the steps asked for are done."""
+
     def seconds(self, steps: int, x: Any, y: Any) -> float:
         """Return how long that many training steps take."""
         start = time.perf_counter()
         for _ in range(steps):
             self.step(x, y)
+        self.finish()
         return time.perf_counter() - start
 
 
@@ -95,6 +105,10 @@ class Engine(Contestant):
         loss = float(self.model.loss(x, y))
         self.model.backward()
         return loss, {name: grad.copy() for name, grad in self.model.grads.items()}
+
+    def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield name and value of every parameter."""
+        yield from self.model.params.items()
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the classes of images x (B, T, D)."""
@@ -137,6 +151,11 @@ class Reference(Contestant):
             short = name.partition(".")[2]
             self.p[short], *self.moments[short] = reference.adam(self.p[short], grad, *self.moments[short], self.t)
 
+    def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield name and value of every parameter."""
+        for short, value in self.p.items():
+            yield f"{'linear' if short in ('W', 'b') else 'gru'}.{short}", value
+
 
 class RankJob:
     """Processes started by mpiexec that wait, asleep, for batches to train on; see bench_rank.py."""
@@ -153,11 +172,13 @@ class RankJob:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # so that Ctrl-C is for bench.py alone
         )
 
     def ask(self, **order: Any) -> Any:
         """Send an order to all ranks, and return the answer of rank 0."""
-        print(json.dumps(order), file=self._process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(order), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"the job of {self.ranks} ranks has ended with status {self._process.wait()}")
@@ -165,8 +186,10 @@ class RankJob:
 
     def close(self) -> None:
         """End the job."""
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
 
 def several_ranks(job: RankJob) -> type[Contestant]:
@@ -188,11 +211,20 @@ def several_ranks(job: RankJob) -> type[Contestant]:
         def seconds(self, steps: int, x: Any, y: Any) -> float:
             return job.ask(steps=steps)
 
+        def step(self, x: Any, y: Any) -> None:
+            self.seconds(1, x, y)
+
         def check(self, x: Any, y: Any) -> tuple[float, Params]:
+            return job.ask(loss=True), self.arrays("grads")
+
+        def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+            yield from self.arrays("params").items()
+
+        def arrays(self, which: str) -> Params:
             with tempfile.TemporaryDirectory() as folder:
-                loss = job.ask(gradients=str(Path(folder, "gradients.npz")))
-                with np.load(Path(folder, "gradients.npz")) as stored:
-                    return loss, dict(stored)
+                job.ask(save=str(Path(folder, "arrays.npz")), which=which)
+                with np.load(Path(folder, "arrays.npz")) as stored:
+                    return dict(stored)
 
     return SeveralRanks
 
@@ -272,6 +304,13 @@ def torch_contestants() -> list[type[Contestant]]:
                 grads |= {f"gru.W_{gate}": np.concatenate(rows), f"gru.b_{gate}": from_x.bias.grad.numpy()}
             return loss, {name: grad.copy() for name, grad in grads.items()}
 
+        def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+            yield "linear.W", self.linear.weight.detach().numpy().T
+            yield "linear.b", self.linear.bias.detach().numpy()
+            for gate in "urc":  # not the biases: the article has two a gate, and Adam moves both
+                from_c, from_x = getattr(self.recurrent, f"c_{gate}"), getattr(self.recurrent, f"x_{gate}")
+                yield f"gru.W_{gate}", np.concatenate([layer.weight.detach().numpy().T for layer in (from_c, from_x)])
+
         def predict(self, x: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 parts = [self.linear(self.last_state(part)).argmax(dim=1) for part in tensor(x).split(1000)]
@@ -285,7 +324,7 @@ def torch_contestants() -> list[type[Contestant]]:
             return nn.GRU(*sizes(params), batch_first=True)
 
         def last_state(self, x: torch.Tensor) -> torch.Tensor:
-            return self.recurrent(x)[0][:, -1]
+            return self.recurrent(x)[1][0]
 
     return [TorchGRU, ArticleLoop]
 
@@ -310,7 +349,7 @@ def jax_contestants() -> list[type[Contestant]]:
         log_p = jax.nn.log_softmax(last @ p["linear.W"] + p["linear.b"])
         return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
 
-    value_and_grad = jax.value_and_grad(loss)
+    value_and_grad = jax.jit(jax.value_and_grad(loss))
 
     @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
     def train(p: Any, m: Any, v: Any, t: Any, x: Any, y: Any) -> tuple[Any, Any, Any]:
@@ -334,7 +373,13 @@ def jax_contestants() -> list[type[Contestant]]:
 
         def step(self, x: Any, y: Any) -> None:
             self.t += 1
-            self.p, self.m, self.v = jax.block_until_ready(train(self.p, self.m, self.v, float(self.t), x, y))
+            self.p, self.m, self.v = train(self.p, self.m, self.v, float(self.t), x, y)
+
+        def finish(self) -> None:
+            jax.block_until_ready(self.p)
+
+        def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
+            return ((name, np.asarray(value)) for name, value in self.p.items())
 
         def check(self, x: Any, y: Any) -> tuple[float, Params]:
             value, grads = value_and_grad(self.p, x, y)

@@ -39,7 +39,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=cli.positive, default=15, metavar="N", help="turns of each copy (15)")
     parser.add_argument("--threads", type=cli.positive, default=1, metavar="N", help="BLAS threads (1)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument("--json", type=cli.output_file, metavar="FILE", help="write all figures there")
     return parser.parse_args()
 
 
@@ -154,7 +154,7 @@ def main() -> int:
     about = machine()
     plural = "" if options.threads == 1 else "s"
     print(f"{about['processor']}, {about['cores']} cores, {about['blas']}, {options.threads} thread{plural}")
-    with tempfile.TemporaryDirectory() as folder, cli.exit_on(1, ValueError):
+    with tempfile.TemporaryDirectory() as folder, cli.exit_on(1, ValueError, OSError):
         copies, spent = {}, {}
         for tag, hunks in read_hunks().items():
             copies[tag], spent[tag] = without(tag, hunks, Path(folder))
@@ -172,7 +172,8 @@ def main() -> int:
     print(f"\nA step of minigru as it is: {whole} ms.")
     if options.json:
         found = {"machine": about, "threads": options.threads, "prices": rows, "statements": spent}
-        replace_file(options.json, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
+        with cli.exit_on(1, OSError):
+            replace_file(options.json, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
     return 0
 
 

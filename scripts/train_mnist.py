@@ -21,7 +21,7 @@ from minigru.config import Config, resumed
 from minigru.data import DataUnavailable
 from minigru.files import replace_file
 from minigru.model import CELLS
-from minigru.parallel import MPIUnavailable, Ranks, connect
+from minigru.parallel import EndedElsewhere, MPIUnavailable, Ranks, connect
 from minigru.training import Diverged, Trainer
 
 FILES = ("checkpoint.npz", "history.csv", "config.json", "curves.png", "digits.png", "confusion.png")
@@ -154,7 +154,7 @@ def main() -> int:
     with ranks.first_alone_speaks():
         given, other = parse_args()
     refused = (ValueError, MemoryError, BackendUnavailable, CheckpointError, DataUnavailable, OSError)
-    with cli.exit_on(2, *refused), ranks.together(*refused, SystemExit), cli.exit_on(130, KeyboardInterrupt):
+    with cli.exit_on(2, *refused), ranks.together(*refused, EndedElsewhere), cli.exit_on(130, KeyboardInterrupt):
         trainer, dataset = prepare(given, other, ranks)
     with (
         cli.exit_on(1, Diverged, silent=ranks.rank > 0),

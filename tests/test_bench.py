@@ -50,16 +50,130 @@ def test_the_contestants_that_share_the_equations_agree():
     assert [row["name"] for row in rows] == ["reference.py", "the article's loop, PyTorch"]
 
 
-def test_a_contestant_that_computes_something_else_is_not_timed():
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1.001])
+@pytest.mark.parametrize("what", ["loss", "gru.W_r", "step"])
+def test_whatever_differs_is_not_timed(what, wrong):
     class Other(contestants.Reference):
         name = "another GRU"
 
         def check(self, x, y):
             loss, grads = super().check(x, y)
-            return loss, {**grads, "gru.W_r": 1.001 * grads["gru.W_r"]}
+            grads |= {name: wrong * grad for name, grad in grads.items() if name == what}
+            return loss * (wrong if what == "loss" else 1), grads
 
-    with pytest.raises(ValueError, match=r"another GRU does not compute .* gradient of gru.W_r is off by 1.0e-03"):
+        def parameters(self):
+            return ((name, value * (wrong if what == "step" else 1)) for name, value in super().parameters())
+
+    with pytest.raises(ValueError, match=r"another GRU is not minigru: its .* nothing was timed"):
         bench.prove_agreement([contestants.Engine, Other], 4, 3, 5, 6, 0)
+
+
+def test_a_contestant_without_adam_is_not_timed():
+    class Lazy(contestants.Reference):
+        def step(self, x, y):
+            self.check(x, y)
+
+    with pytest.raises(ValueError, match="after a step is off"):
+        bench.prove_agreement([contestants.Engine, Lazy], 4, 3, 5, 6, 0)
+
+
+def timed_contestant(title, milliseconds):
+    """Return a contestant that takes that long by its own clock."""
+
+    class Timed(contestants.Contestant):
+        name = title
+        own_threads = title in ("own", "minigru, 2 ranks")
+
+        def __init__(self, params):
+            self.params = params
+
+        def seconds(self, steps, x, y):
+            return steps * milliseconds / 1e3
+
+        def predict(self, x):
+            return None
+
+    return Timed
+
+
+def some_options(**changes):
+    given = {"length": 3, "inputs": 2, "hidden_size": 4, "seed": 0, "rounds": 3, "threads": [1], "batch": [2]}
+    return SimpleNamespace(**{**given, **changes})
+
+
+def test_rows_and_ratios_say_who_is_how_much_faster(monkeypatch):
+    monkeypatch.setattr(bench.time, "sleep", lambda seconds: None)
+    kinds = [timed_contestant(*pair) for pair in (("minigru", 100), ("minigru, 2 ranks", 50), ("b", 300), ("own", 400))]
+    cores = bench.os.cpu_count()
+    rows = bench.time_steps(kinds, 2, some_options(), {1: 10.0, cores: 20.0})
+    assert {row["name"]: round(row["ms"]) for row in rows} == {
+        "minigru": 100,
+        "minigru, 2 ranks": 50,
+        "b": 300,
+        "own": 400,
+    }
+    assert {row["name"]: row["threads"] for row in rows}["own"] is None
+    assert [row["times_minigru"] for row in rows] == pytest.approx([1, 0.5, 3, 4])
+    work = bench.flops(3, 2, 2, 4) / 1e6
+    shares = [work / 100 / 10, work / 50 / 20, work / 300 / 10, work / 400 / 20]
+    if cores > 1:
+        assert [row["share_of_product_rate"] for row in rows] == pytest.approx(shares)
+    faster = {(f["minigru"]["name"], f["other"]["name"]): f["times"] for f in bench.how_much_faster(rows, cores)}
+    expected = {
+        ("minigru", "b"): 3,
+        ("minigru", "own"): 4,
+        ("minigru, 2 ranks", "b"): 6,
+        ("minigru, 2 ranks", "own"): 8,
+    }
+    assert faster == pytest.approx(expected)
+
+
+def test_a_turn_takes_as_many_steps_as_it_is_asked_for():
+    steps = []
+
+    class Counted(contestants.Contestant):
+        def step(self, x, y):
+            steps.append((x, y))
+
+    assert Counted().seconds(7, "x", "y") > 0
+    assert steps == 7 * [("x", "y")]
+
+
+def test_inference_counts_images_a_second(monkeypatch):
+    monkeypatch.setattr(bench, "take_turns", lambda runs, rounds: {key: np.array([500.0]) for key in runs})
+    rows = bench.inference([timed_contestant("a", 1)], some_options())
+    assert [(row["B"], row["images_per_second"]) for row in rows] == [(1, 2), (10_000, 20_000)]
+
+
+def test_the_cost_of_a_message_and_of_a_number_come_from_the_sums(monkeypatch):
+    N = bench.initial_size(2, 4) + 2
+    monkeypatch.setattr(bench, "allreduce", lambda job, elements, rounds: 0.5 + 0.25 * (elements - 1))
+    monkeypatch.setattr(bench, "cost", lambda shapes, options, count: [{"B": B, "ms": 1.0} for _, B, _, _ in shapes])
+    found = bench.scaling(SimpleNamespace(ranks=2), some_options())
+    model = {(row["B"], row["ranks"]): row["ms"] for row in found["model"]}
+    assert {ranks for _, ranks in model} == {1, 2, 8, 64, 1024}
+    assert model[2, 1] == 1.0
+    assert model[2, 2] == pytest.approx(1.0 + 0.5 + 0.25 * (N - 1))
+
+
+def test_the_profile_finds_time_spent_on_everything():
+    spent = bench.profile(4, 32, 3, 128, seconds=0.01)
+    assert min(spent.values()) > 0
+    assert [*spent][3:] == ["Adam", "Python between the calls, checks, copies"]
+
+
+def test_a_job_that_has_ended_is_said_in_a_sentence(tmp_path, monkeypatch):
+    mpiexec = tmp_path / "mpiexec"
+    mpiexec.write_text("#!/bin/sh\nexit 3\n")
+    mpiexec.chmod(0o755)
+    monkeypatch.setattr(contestants.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(contestants.importlib.util, "find_spec", lambda name: True)
+    job = contestants.RankJob(2)
+    job._process.wait()
+    with pytest.raises(RuntimeError, match="job of 2 ranks has ended with status 3"):
+        job.ask(loss=True)
+    job.close()
 
 
 def test_turns_are_interleaved_and_timed_by_the_step():
@@ -93,9 +207,13 @@ def test_the_script_writes_figures_and_prints_each_section(tmp_path):
     ("options", "words"),
     [
         (["--batch", "0"], "0 is not positive"),
-        (["--json", "/nowhere/at/all.json"], "no folder /nowhere/at"),
+        (["--json", "/nowhere/at/all.json"], "no file in an existing folder"),
         (["--only", "memory", "--plot", "b.png"], "--only leaves out"),
         (["--only", "everything"], "invalid choice"),
+        (["--json", "."], "no file in an existing folder"),
+        (["--plot", ""], "no file in an existing folder"),
+        (["--ranks", "1"], "expected at least 2, or 0"),
+        (["--only", "ranks", "--ranks", "0"], "needs --ranks 2"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(options, words):

@@ -6,6 +6,7 @@ The tests that need ranks start two real ones with mpiexec.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -96,13 +97,9 @@ def shares(B, size, rng):
     return sum(messages), whole, loss
 
 
-@pytest.mark.parametrize(
-    ("B", "size"), [(12, 1), (12, 2), (12, 5), (1, 3), (7, 7)], ids=["alone", "even", "uneven", "empty", "single"]
-)
+@pytest.mark.parametrize(("B", "size"), [(12, 2), (12, 5), (1, 3), (7, 7)], ids=["even", "uneven", "empty", "single"])
 def test_shares_add_up_to_the_gradient_and_the_loss_of_the_batch(B, size, rng):
     pytest.importorskip("mpi4py", reason="mpi4py is not installed: the extra mpi brings it")
-    if size == 1:
-        return
     total, whole, loss = shares(B, size, rng)
     assert np.linalg.norm(total[:-2] - whole.gradient) < 1e-14 * np.linalg.norm(whole.gradient) * size
     assert total[-2] == pytest.approx(loss, rel=1e-14)
@@ -135,6 +132,33 @@ def test_without_mpiexec_mpi4py_is_never_imported(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@needs_mpi
+def test_the_mpiexec_of_another_mpi_is_refused():
+    code = "from minigru import parallel; parallel.connect()"
+    environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "mpiexec started 2 processes, and mpi4py sees 1" in result.stderr
+
+
+THREADS = """
+import runpy, sys
+from threadpoolctl import threadpool_info
+del sys.argv[0]
+try: runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit: pass
+sys.stdout.write(f"{[lib['num_threads'] for lib in threadpool_info() if lib['user_api'] == 'blas']}")
+"""
+
+
+@pytest.mark.parametrize(("options", "expected"), [((), 1), (("--threads", "2"), 2)])
+def test_the_script_sets_the_number_of_blas_threads(options, expected, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name not in cli.BLAS_VARIABLES}
+    command = [sys.executable, "-c", THREADS, ROOT / "scripts" / "train_mnist.py", "--data", "digits", "--limit", "32"]
+    command += ["--epochs", "1", "--hidden-size", "4", "--out", tmp_path / "a", *options]
+    result = subprocess.run([*map(str, command)], capture_output=True, text=True, env=environment)
+    assert set(json.loads(result.stdout.splitlines()[-1])) == {expected}, result.stderr
+
+
 def test_mpiexec_without_mpi4py_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
@@ -152,6 +176,7 @@ def test_several_ranks_and_cupy_are_refused(tmp_path):
     ("threads", "B", "ranks", "environment", "expected"),
     [
         (None, 32, 1, {}, 1),
+        (None, 127, 1, {}, 1),
         (None, 128, 1, {}, None),
         (None, 512, 2, {}, 1),
         (3, 32, 2, {}, 3),
@@ -277,6 +302,29 @@ def test_ctrl_c_that_reaches_one_rank_alone_stops_both_after_the_same_step(tmp_p
     assert result.returncode == 0, result.stderr
     assert result.stdout == "5\n5\n"  # the step in which rank 0 hears of it
     assert arrays(tmp_path)["adam.t"] == 5
+
+
+PREPARING = """
+import os, runpy, signal, sys
+from minigru import data
+load = data.load
+def interrupted(*arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+    return load(*arguments)
+data.load = interrupted
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@needs_mpi
+def test_ctrl_c_before_the_first_step_ends_all_ranks(tmp_path):
+    options = ("--data", "digits", "--epochs", "1", "--out", tmp_path / "a")
+    result = mpirun(2, "-c", PREPARING, ROOT / "scripts" / "train_mnist.py", *options)
+    assert result.returncode == 130
+    assert "train_mnist.py: stopped" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "a").exists()
 
 
 def test_only_rank_0_writes_and_draws(tmp_path, monkeypatch):
