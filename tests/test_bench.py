@@ -246,3 +246,12 @@ def test_a_rearrangement_undone_wrongly_is_not_timed(tmp_path):
         price_of_speed.prove_agreement({"wrong": copy})
     with pytest.raises(ValueError, match="holds these lines 0 times"):
         price_of_speed.without("gone", [("gru.py", "no such line", "")], tmp_path)
+
+
+def test_the_prices_are_printed_for_every_rearrangement(tmp_path):
+    result = run_script("price_of_speed.py", "--batch", "2", "--rounds", "1", "--json", tmp_path / "p.json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "p.json").read_text())
+    assert [*found["statements"]] == [f"F{number}" for number in range(1, 10)] + ["inputs-first"]
+    assert all(f"| {tag} " in result.stdout for tag in found["statements"])
+    assert {(row["T"], row["tag"]) for row in found["prices"]} >= {(28, "F1"), (392, "F9")}
