@@ -3,7 +3,8 @@
 Every contestant takes whole training steps (forward, loss, backward, Adam) on batches of MNIST's shape: minigru in one
 process and in several, its reference.py, torch.nn.GRU (another GRU: its reset gate acts after the product), the
 article's cell looped in PyTorch, and jax.lax.scan under jit. Those that share minigru's equations must first agree in
-loss and gradients, or nothing is timed. Then all take turns, round after round, each with one thread and with all.
+loss, gradients and a step of Adam, or nothing is timed. Then all take turns, round after round, with one thread and
+with all (JAX and the ranks with those they choose).
 Anything else that runs on the machine spoils the figures.
 """
 
@@ -22,6 +23,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,10 +117,8 @@ def machine() -> dict[str, Any]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     blas = next((lib for lib in threadpool_info() if lib["user_api"] == "blas"), {})
-    kernels = (
-        f"{blas.get('internal_api', 'BLAS')} {blas.get('version', '')} for {blas.get('architecture', 'this machine')}"
-    )
-    return {"processor": processor(), "cores": os.cpu_count(), "blas": kernels, "versions": versions}
+    name = " ".join(str(blas[key]) for key in ("internal_api", "version", "architecture") if blas.get(key))
+    return {"processor": processor(), "cores": os.cpu_count(), "blas": name or "BLAS unknown", "versions": versions}
 
 
 @contextlib.contextmanager
@@ -154,14 +154,31 @@ def spread(times: np.ndarray) -> dict[str, float]:
     return {"ms": float(median), "low": float(low), "high": float(high)}
 
 
-def with_threads(count: int, contestant: Contestant, x: Any, y: Any) -> Callable[[int], float]:
-    """Return a run of `take_turns`."""
+def calls(function: Callable[[], Any]) -> Callable[[int], float]:
+    """Return a run of `take_turns` whose step is one call."""
 
     def run(steps: int) -> float:
-        with threads(count):
-            return contestant.seconds(steps, x, y)
+        start = time.perf_counter()
+        for _ in range(steps):
+            function()
+        return time.perf_counter() - start
 
     return run
+
+
+def with_threads(count: int, run: Callable[[int], float]) -> Callable[[int], float]:
+    """Return a run of `take_turns` that has that many threads."""
+
+    def limited(steps: int) -> float:
+        with threads(count):
+            return run(steps)
+
+    return limited
+
+
+def in_words(count: int) -> str:
+    """Return a number of threads with its noun."""
+    return f"{count} thread" if count == 1 else f"{count} threads"
 
 
 def flops(T: int, B: int, D: int, H: int) -> int:
@@ -175,18 +192,9 @@ def product_rate() -> dict[int, float]:
     """Return the GFLOP/s of a product of two large float32 matrices, with one thread and with all."""
     n = 2048
     a = np.random.default_rng(0).random((n, n), dtype=np.float32)
-
-    def run(steps: int) -> float:
-        start = time.perf_counter()
-        for _ in range(steps):
-            a @ a
-        return time.perf_counter() - start
-
-    rates = {}
-    for count in sorted({1, os.cpu_count() or 1}):
-        with threads(count):
-            rates[count] = 2 * n**3 / np.median(take_turns({0: run}, 7)[0]) / 1e6
-    return rates
+    counts = sorted({1, os.cpu_count() or 1})
+    times = take_turns({count: with_threads(count, calls(lambda: a @ a)) for count in counts}, 7)
+    return {count: 2 * n**3 / float(np.median(times[count])) / 1e6 for count in counts}
 
 
 def prove_agreement(kinds: list[type[Contestant]], T: int, B: int, D: int, H: int, seed: int) -> Rows:
@@ -220,7 +228,7 @@ def prove_agreement(kinds: list[type[Contestant]], T: int, B: int, D: int, H: in
             if not error < 1e-4:
                 raise ValueError(f"{kind.name} is not minigru: its {what} is off by {error:.1e}; nothing was timed")
         gradients = max(error for what, error in errors.items() if what.startswith("gradient"))
-        after = max((error for what, error in errors.items() if what.endswith("step")), default=None)
+        after = max(error for what, error in errors.items() if what.endswith("step"))
         rows.append({"name": kind.name, "loss": errors["loss"], "gradient": gradients, "parameters": after})
     return rows
 
@@ -240,7 +248,9 @@ def time_steps(kinds: list[type[Contestant]], B: int, options: argparse.Namespac
         contestant = kind(params)
         batch = contestant.prepare(x, y)
         for count in [cores] if kind.own_threads else options.threads:
-            runs[kind.name, None if kind.own_threads else count] = with_threads(count, contestant, *batch)
+            runs[kind.name, None if kind.own_threads else count] = with_threads(
+                count, partial(contestant.seconds, x=batch[0], y=batch[1])
+            )
     times = take_turns(runs, options.rounds)
     ours = min((key for key in times if key[0] == Engine.name), key=lambda key: np.median(times[key]))
     work = flops(T, B, D, H) / 1e6
@@ -343,14 +353,19 @@ def cost(shapes: list[tuple[int, int, int, int]], options: argparse.Namespace, c
     runs = {}
     for T, B, D, H in shapes:
         x, y = make_batch(T, B, D, options.seed)
-        runs[T, B, D, H] = with_threads(count, Engine(initial(D, H, options.seed)), x, y)
+        runs[T, B, D, H] = with_threads(count, partial(Engine(initial(D, H, options.seed)).seconds, x=x, y=y))
     times = take_turns(runs, max(3, options.rounds // 3))
     return [{"T": T, "B": B, "D": D, "H": H, **spread(times[T, B, D, H])} for T, B, D, H in shapes]
 
 
+def count_parameters(D: int, H: int) -> int:
+    """Return the number of parameters."""
+    return 3 * H * (H + D + 1) + (H + 1) * K
+
+
 def engine_bytes(T: int, B: int, D: int, H: int) -> int:
     """Return what the formulas in docs/schedule.md give for a model in float32 that has been trained."""
-    N = 3 * H * (H + D + 1) + (H + 1) * K
+    N = count_parameters(D, H)
     recurrent = 9 * T * B * H + T * B * (4 * D + 2) + 5 * B * H + 3 * H * H
     return 4 * (5 * N + recurrent + B * (2 * H + 6 * K + 1))
 
@@ -400,24 +415,11 @@ def inference(kinds: list[type[Contestant]], options: argparse.Namespace) -> Row
             contestant = kind(initial(D, H, options.seed))
             if hasattr(contestant, "predict"):
                 for count in options.threads:
-                    runs[kind.name, count] = predicting(count, contestant, x)
+                    runs[kind.name, count] = with_threads(count, calls(partial(contestant.predict, x)))
         times = take_turns(runs, max(3, options.rounds // 3))
         for (name, count), values in times.items():
             rows.append({"name": name, "threads": count, "B": B, "images_per_second": B / np.median(values) * 1e3})
     return rows
-
-
-def predicting(count: int, contestant: Any, x: np.ndarray) -> Callable[[int], float]:
-    """Return a run of `take_turns`."""
-
-    def run(times: int) -> float:
-        with threads(count):
-            start = time.perf_counter()
-            for _ in range(times):
-                contestant.predict(x)
-            return time.perf_counter() - start
-
-    return run
 
 
 def allreduce(job: RankJob, elements: int, rounds: int) -> float:
@@ -447,7 +449,7 @@ def scaling(job: RankJob, options: argparse.Namespace) -> dict[str, Any]:
     shares = [2**power for power in range(largest.bit_length())]
     rows = cost([(T, b, D, H) for b in shares], options, 1)
     computing = {row["B"]: row["ms"] for row in rows}
-    N = initial_size(D, H) + 2
+    N = count_parameters(D, H) + 2
     sums = {elements: allreduce(job, elements, options.rounds) for elements in (1, N)}
     start_up = sums[1] / (2 * math.log2(job.ranks))
     per_element = (sums[N] - sums[1]) / (2 * (job.ranks - 1) / job.ranks * N)
@@ -457,11 +459,6 @@ def scaling(job: RankJob, options: argparse.Namespace) -> dict[str, Any]:
         for ranks in sorted({1, job.ranks, 8, 64, 1024})
     ]
     return {"computing": rows, "sums": [{"elements": n, "ms": ms} for n, ms in sums.items()], "model": model}
-
-
-def initial_size(D: int, H: int) -> int:
-    """Return the number of parameters."""
-    return 3 * H * (H + D + 1) + (H + 1) * K
 
 
 def table(title: str, head: list[str], rows: list[list[str]]) -> None:
@@ -494,8 +491,8 @@ def main() -> int:
             except FileNotFoundError as error:
                 print(f'{error}, so several ranks are left out: pip install -e ".[mpi]" brings both')
         found["product_gflops"] = product_rate()
-        rates = ", ".join(f"{rate:.0f} with {n} threads" for n, rate in found["product_gflops"].items())
-        print(f"GFLOP/s of a product of two 2048x2048 matrices: {rates.replace('1 threads', '1 thread')}")
+        rates = ", ".join(f"{rate:.0f} with {in_words(count)}" for count, rate in found["product_gflops"].items())
+        print(f"GFLOP/s of a product of two 2048x2048 matrices: {rates}")
         if "steps" in options.only:
             found |= steps_section(kinds, options, found["product_gflops"])
         if "profile" in options.only:
@@ -569,11 +566,7 @@ def steps_section(
     print()
     for each in ratios:
         ours, other = each["minigru"], each["other"]
-        count = (
-            "its own threads"
-            if other["threads"] is None
-            else f"{other['threads']} threads".replace("1 threads", "1 thread")
-        )
+        count = in_words(other["threads"]) if other["threads"] else "its own threads"
         mark = ", its best" if each["fastest"] else ""
         print(f"B={each['B']}: {ours['name']} is {each['times']:.2f}x as fast as {other['name']} ({count}{mark})")
     sys.stdout.flush()

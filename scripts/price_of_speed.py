@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from bench import Rows, machine, table, take_turns, threads
+from bench import Rows, calls, in_words, machine, table, take_turns, with_threads
 from contestants import K, initial, make_batch
 
 import minigru
@@ -115,24 +115,12 @@ def prove_agreement(copies: dict[str, ModuleType]) -> None:
                     raise ValueError(f"without {tag}, {name} differs by {error:.1e}; nothing was timed")
 
 
-def timed(step: Callable[[], None], count: int) -> Callable[[int], float]:
-    """Return a run of `take_turns`."""
-    from time import perf_counter
-
-    def run(steps: int) -> float:
-        with threads(count):
-            start = perf_counter()
-            for _ in range(steps):
-                step()
-            return perf_counter() - start
-
-    return run
-
-
 def prices(copies: dict[str, ModuleType], T: int, B: int, options: argparse.Namespace, lr: float = 1e-3) -> Rows:
     """Return what each rearrangement saves, in milliseconds a step and as a share of the step without it."""
     packages = {"": minigru, **copies}
-    runs = {tag: timed(stepper(package, T, B, lr)[0], options.threads) for tag, package in packages.items()}
+    runs = {
+        tag: with_threads(options.threads, calls(stepper(package, T, B, lr)[0])) for tag, package in packages.items()
+    }
     times = take_turns(runs, options.rounds)
     ours = times.pop("")
     return [
@@ -152,8 +140,7 @@ def main() -> int:
     """Measure, and print the prices."""
     options = parse_args()
     about = machine()
-    plural = "" if options.threads == 1 else "s"
-    print(f"{about['processor']}, {about['cores']} cores, {about['blas']}, {options.threads} thread{plural}")
+    print(f"{about['processor']}, {about['cores']} cores, {about['blas']}, {in_words(options.threads)}")
     with tempfile.TemporaryDirectory() as folder, cli.exit_on(1, ValueError, OSError):
         copies, spent = {}, {}
         for tag, hunks in read_hunks().items():

@@ -147,7 +147,7 @@ def test_inference_counts_images_a_second(monkeypatch):
 
 
 def test_the_cost_of_a_message_and_of_a_number_come_from_the_sums(monkeypatch):
-    N = bench.initial_size(2, 4) + 2
+    N = bench.count_parameters(2, 4) + 2
     monkeypatch.setattr(bench, "allreduce", lambda job, elements, rounds: 0.5 + 0.25 * (elements - 1))
     monkeypatch.setattr(bench, "cost", lambda shapes, options, count: [{"B": B, "ms": 1.0} for _, B, _, _ in shapes])
     found = bench.scaling(SimpleNamespace(ranks=2), some_options())
