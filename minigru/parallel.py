@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,6 +143,8 @@ class Ranks:
                 if not isinstance(error, (SystemExit, KeyboardInterrupt)):
                     traceback.print_exc()
                 sys.stdout.flush()
+                sys.stderr.flush()
+                time.sleep(0.2)  # mpiexec forwards what was said, and drops what it still holds once the job is aborted
                 self._comm.Abort(status if isinstance(status, int) else 1)
             raise
 

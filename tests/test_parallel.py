@@ -321,7 +321,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def test_ctrl_c_before_the_first_step_ends_all_ranks(tmp_path):
     options = ("--data", "digits", "--epochs", "1", "--out", tmp_path / "a")
     result = mpirun(2, "-c", PREPARING, ROOT / "scripts" / "train_mnist.py", *options)
-    assert result.returncode == 130
+    assert result.returncode == 130, result.stderr
     assert "train_mnist.py: stopped" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "a").exists()
