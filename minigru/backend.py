@@ -27,11 +27,14 @@ class Backend:
     name : "numpy" or "cupy"
     xp : the array library itself
     kernels : the module of `minigru.kernels` written for it
+    sequence : `minigru.kernels.gru_sequence`, which runs all steps of a GRU as one kernel, where it is of use; with
+        ``dataclasses.replace(backend, sequence=None)`` the GRU goes step by step
     """
 
     name: str
     xp: ModuleType
     kernels: ModuleType
+    sequence: ModuleType | None = None
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return an uninitialised array that starts on a cache line."""
@@ -71,8 +74,13 @@ def get_backend(backend: str | Backend) -> Backend:
         return backend
     if not isinstance(backend, str) or backend not in BACKENDS:
         raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
-    xp = np if backend == "numpy" else _import_cupy()
-    return Backend(backend, xp, importlib.import_module(f".kernels.{backend}_kernels", __package__))
+    if backend == "numpy":
+        return Backend("numpy", np, _kernels("numpy_kernels"))
+    return Backend("cupy", _import_cupy(), _kernels("cupy_kernels"), _kernels("gru_sequence"))
+
+
+def _kernels(name: str) -> ModuleType:
+    return importlib.import_module(f".kernels.{name}", __package__)
 
 
 def _import_cupy() -> ModuleType:

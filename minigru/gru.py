@@ -1,14 +1,16 @@
 """The GRU as a schedule: the equations of `minigru.reference`, ordered for speed.
 
 It differs from the reference in two things only: the order of the matrix products, here, and the elementwise steps
-between them, in `minigru.kernels`. Each rearrangement has a tag (F…) of its own in ``docs/schedule.md``.
+between them, in `minigru.kernels`. Each rearrangement has a tag (F…) of its own in ``docs/schedule.md``. Where the
+backend has the whole recurrence as one kernel, and the size fits, `minigru.gru_at_once` takes the place of the loops.
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
+from . import gru_at_once
 from .recurrent import FLUSH_EVERY, Recurrent
 
 
@@ -43,8 +45,16 @@ class GRU(Recurrent):
     # Memory is kept at first, so that gradients reach far back (Jozefowicz et al. 2015, for the LSTM's forget gate).
     first_biases = MappingProxyType({"b_u": -1.0})
 
+    @property
+    def _sequence(self) -> ModuleType | None:
+        """The whole recurrence as one kernel, where the backend has it for this size; chosen here and nowhere else."""
+        sequence = self.backend.sequence
+        return sequence if sequence and sequence.fits(self.hidden_size, self.dtype) else None
+
     def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
         D, H, empty = self.input_size, self.hidden_size, self._empty
+        if self._sequence:
+            return gru_at_once.new_buffers(T, B, D, H, empty)
         c = empty(T + 1, B, H)  # c[0] is the initial memory, c[t + 1] the memory after step t
         return SimpleNamespace(
             c=c,
@@ -72,14 +82,31 @@ class GRU(Recurrent):
         )
 
     def _forward(self, x: Any, c_0: Any) -> Any:
+        buf = self._buffers_for(*x.shape[:2])
+        buf.c[0] = 0 if c_0 is None else c_0
+        if self._sequence:
+            gru_at_once.forward(self.backend.xp, self._sequence, self.blocks, buf, x)
+        else:
+            self._forward_steps(buf, x)
+        return buf.states
+
+    def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
+        buf = self._ran
+        buf.backward = buf.backward or self._new_backward_buffers(*buf.states.shape[:2])
+        buf.backward.dc[...] = 0 if dlast is None else dlast
+        if self._sequence:
+            gru_at_once.backward(self.backend.xp, self._sequence, self.blocks, self.dblocks, buf, dstates)
+        else:
+            self._backward_steps(buf, dstates)
+        return (self._dx(buf.backward) if need_dx else None), buf.backward.dc
+
+    def _forward_steps(self, buf: SimpleNamespace, x: Any) -> None:
         xp, kernels = self.backend.xp, self.backend.kernels
-        (T, B, _), H = x.shape, self.hidden_size
+        T, H = len(x), self.hidden_size
         W_u, W_r, W_c = self.blocks
-        buf = self._buffers_for(T, B)
         c, gamma_u, gamma_r, c_tilde, cx1, rcx1 = buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.cx1, buf.rcx1
         rc = rcx1[..., :H]
 
-        c[0] = 0 if c_0 is None else c_0
         for joined in (cx1, rcx1):
             joined[..., H:-1] = x
             joined[..., -1] = 1
@@ -91,21 +118,15 @@ class GRU(Recurrent):
             kernels.gru_gates(gamma_u[t], gamma_r[t], rc[t], c_prev)  # (G1) (G2) (G3)
             xp.matmul(rcx1[t], W_c, out=c_tilde[t])  # (G3) (F5)
             kernels.gru_memory(c[t + 1], c_tilde[t], gamma_u[t], c_prev)  # (G3) (G4)
-        return buf.states
 
-    def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
+    def _backward_steps(self, buf: SimpleNamespace, dstates: Any) -> None:
         xp, kernels = self.backend.xp, self.backend.kernels
-        buf = self._ran
         T, B, H = buf.states.shape
-        D = self.input_size
         c, gamma_u, gamma_r, rc, c_tilde = buf.c, buf.gamma_u, buf.gamma_r, buf.rcx1[..., :H], buf.c_tilde
-        buf.backward = buf.backward or self._new_backward_buffers(T, B)
         buf_b = buf.backward
         dz_u, dz_r, dz_c, dc, drc, product = buf_b.dz_u, buf_b.dz_r, buf_b.dz_c, buf_b.dc, buf_b.drc, buf_b.product
 
         W_u_T, W_r_T, W_c_T = self._transposed_recurrent_weights()  # (F1) (F6)
-
-        dc[...] = 0 if dlast is None else dlast
         for t in reversed(range(T)):
             if dstates is not None:
                 xp.add(dc, dstates[t], out=dc)
@@ -120,19 +141,20 @@ class GRU(Recurrent):
             xp.add(dc, product, out=dc)  # (dG1)
 
         dW_u, dW_r, dW_c = self.dblocks
-        cx1, rcx1 = buf.cx1.reshape(T * B, H + D + 1), buf.rcx1.reshape(T * B, H + D + 1)
+        cx1, rcx1 = buf.cx1.reshape(T * B, -1), buf.rcx1.reshape(T * B, -1)
         dz_u, dz_r, dz_c = dz_u.reshape(T * B, H), dz_r.reshape(T * B, H), dz_c.reshape(T * B, H)
         xp.matmul(cx1.T, dz_u, out=dW_u)  # (dGW) (F2) (F5)
         xp.matmul(cx1.T, dz_r, out=dW_r)  # (dGW) (F2) (F5)
         xp.matmul(rcx1.T, dz_c, out=dW_c)  # (dGW) (F2) (F5)
-        if not need_dx:
-            return None, dc
 
+    def _dx(self, buf_b: SimpleNamespace) -> Any:
+        xp, H, (T, B, D) = self.backend.xp, self.hidden_size, buf_b.dx.shape
         W_u, W_r, W_c = self.blocks
+        dz_u, dz_r, dz_c = (dz.reshape(T * B, H) for dz in (buf_b.dz_u, buf_b.dz_r, buf_b.dz_c))
         dx, part = buf_b.dx.reshape(T * B, D), buf_b.dx_part.reshape(T * B, D)
         xp.matmul(dz_c, W_c[H:-1].T, out=dx)  # (dG3) (F1)
         xp.matmul(dz_r, W_r[H:-1].T, out=part)
         xp.add(dx, part, out=dx)  # (dG2) (F1)
         xp.matmul(dz_u, W_u[H:-1].T, out=part)
         xp.add(dx, part, out=dx)  # (dG1) (F1)
-        return buf_b.dx, dc
+        return buf_b.dx

@@ -59,24 +59,22 @@ class SoftmaxCrossEntropy:
         """
         if self._ran is None:
             raise RuntimeError("backward was called before forward; call forward(logits, labels) first")
-        buf = self._ran
-        self.backend.kernels.softmax_cross_entropy_backward(buf.dlogits, buf.p, buf.y)  # (dS)
-        return buf.dlogits
+        return self._ran.dlogits
 
     def _forward(self, logits: Any, labels: Any) -> Any:
         buf = self._ran = remember(self._buffers, logits.shape, lambda: self._new_buffers(*logits.shape))
         buf.log_p[...] = logits
-        return self.backend.kernels.softmax_cross_entropy(  # (S1) (S2) (S3)
-            buf.p, buf.y, buf.log_p, buf.row, labels[:, None], buf.classes
+        return self.backend.kernels.softmax_cross_entropy(  # (S1) (S2) (S3) (dS)
+            buf.dlogits, buf.log_p, buf.p, buf.y, buf.row, labels[:, None], buf.classes
         )
 
     def _new_buffers(self, B: int, K: int) -> SimpleNamespace:
         empty, dtype = self.backend.empty, self.dtype
         return SimpleNamespace(
+            dlogits=empty((B, K), dtype),
+            log_p=empty((B, K), dtype),
             p=empty((B, K), dtype),  # probabilities
             y=empty((B, K), dtype),  # one-hot labels
-            log_p=empty((B, K), dtype),
             row=empty((B, 1), dtype),
             classes=self.backend.xp.arange(K),
-            dlogits=empty((B, K), dtype),
         )

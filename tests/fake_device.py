@@ -4,25 +4,28 @@ It does its arithmetic with NumPy, but keeps the two kinds of arrays apart: what
 NumPy, host and device arrays in one operation, assignment of a host array) is refused, and each wait of the host for
 the device is counted. So it shows that a step copies nothing to or from the host. It is stricter than CuPy in that
 NumPy's own functions do not take its arrays, so that a stray ``np.`` is found.
-The kernels it runs are those of `minigru.kernels.cupy_kernels`, their source read as Python, statement by statement.
-Only statements that mean the same in C are accepted. That tests their arithmetic, not how CUDA compiles or runs them.
-It lives with the tests, and `get_backend` does not know it.
+The kernels it runs are those of `minigru.kernels`: their own CUDA C++, compiled for the CPU by `cuda_on_cpu`. That
+tests their arithmetic, not how CUDA compiles or runs them. It lives with the tests, and takes CuPy's place only while a
+test asks for it.
 """
 
 from __future__ import annotations
 
-import ast
-import re
-from pathlib import Path
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
+import cuda_on_cpu
 import numpy as np
 
-from minigru import Backend
-from minigru.kernels import numpy_kernels
+import minigru.kernels
+from minigru import Backend, get_backend
 
 BANNER = "fake device: these tests ran on NumPy behind CuPy's refusals; no GPU code ran"
+PROCESSORS = 4  # of the fake device: with more samples than these, a block takes several
 used = False
 host_waits = 0
 
@@ -124,6 +127,7 @@ for _name, _function in {
     "sub": np.subtract,
     "mul": np.multiply,
     "truediv": np.divide,
+    "matmul": np.matmul,
 }.items():
     setattr(FakeArray, f"__{_name}__", _operator(_function))
     setattr(FakeArray, f"__r{_name}__", _operator(_function, swapped=True))
@@ -148,8 +152,8 @@ COMPUTING = (
     np.log,
     np.tanh,
 )
-COMPUTING += (np.equal, np.vdot, np.sum, np.max, np.concatenate, np.zeros_like, np.empty_like)
-MAKING = (np.zeros, np.empty, np.arange)
+COMPUTING += (np.sum, np.concatenate, np.zeros_like, np.empty_like, np.ascontiguousarray)
+MAKING = (np.zeros, np.ones, np.empty, np.arange)
 
 
 class FakeCupy(SimpleNamespace):
@@ -160,7 +164,6 @@ class FakeCupy(SimpleNamespace):
     def __init__(self) -> None:
         super().__init__(**{function.__name__: self._computing(function) for function in COMPUTING})
         vars(self).update({function.__name__: self._making(function) for function in MAKING})
-        self.max = self._computing(np.max)  # whose __name__ is amax in older NumPy
 
     @staticmethod
     def _computing(function: Any) -> Any:
@@ -178,66 +181,33 @@ class FakeCupy(SimpleNamespace):
         return FakeArray(np.array(array))
 
 
-class FakeElementwiseKernel:
-    """Runs the source of an elementwise kernel on whole arrays."""
+class Module(ModuleType):
+    """`FakeCupy` as ``import cupy`` finds it."""
 
-    def __init__(self, in_params: str, out_params: str, operation: str, name: str) -> None:
-        self.inputs, self.outputs = (
-            [tuple(param.split()) for param in params.split(",")] for params in (in_params, out_params)
-        )
-        self.statements = python_of(operation, {name for _, name in self.outputs})
-
-    def __call__(self, *arrays: Any) -> None:
-        params = self.inputs + self.outputs
-        assert len(arrays) == len(params)
-        hosts = {name: _to_fake_only(array) for (_, name), array in zip(params, arrays, strict=True)}
-        for kind, name in params:
-            is_array = isinstance(hosts[name], np.ndarray)
-            if is_array != (kind == "T"):
-                raise TypeError(f"{name} is declared {kind}: expected an array for T, a Python number for float64")
-        if len({host.dtype for host in hosts.values() if isinstance(host, np.ndarray)}) != 1:
-            raise TypeError("Type is mismatched. T")
-        values = {"tanh": np.tanh, "sqrt": np.sqrt, **hosts}
-        for statement in self.statements:
-            exec(statement, values)
-        for _, name in self.outputs:
-            hosts[name][...] = values[name]
+    def __init__(self) -> None:
+        super().__init__("cupy")
+        vars(self).update(vars(FakeCupy()), ndarray=FakeArray, asarray=FakeCupy.asarray)
+        self.ElementwiseKernel, self.RawModule = cuda_on_cpu.ElementwiseKernel, cuda_on_cpu.RawModule
+        self.is_available = lambda: True
+        device = SimpleNamespace(attributes={"MultiProcessorCount": PROCESSORS})
+        self.cuda = SimpleNamespace(Device=lambda: device)
 
 
-def python_of(operation: str, outputs: set[str]) -> list[str]:
-    """Return the statements of a kernel; refuse any that C would not take, or would take otherwise."""
-    lines = [line.strip() for line in operation.strip().splitlines()]
-    if len(lines) == 1 and not lines[0].endswith(";"):
-        lines = [lines[0] + ";"]  # CuPy adds the last semicolon
-    statements, declared = [], set(outputs)
-    for line in lines:
-        match = re.fullmatch(r"(const T )?(\w+) = ([^=;]+);", line)
-        if match is None:
-            raise SyntaxError(f"{line!r} is no assignment with a semicolon")
-        declaration, name, expression = match.groups()
-        if bool(declaration) == (name in declared):
-            raise SyntaxError(f"{line!r} assigns what is not declared, or declares it twice")
-        declared.add(name)
-        for node in ast.walk(ast.parse(expression, mode="eval")):
-            if isinstance(node, (ast.Pow, ast.FloorDiv, ast.Mod, ast.MatMult)):
-                raise SyntaxError(f"{expression!r} has an operator that C has not, or has otherwise")
-            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-                parts = [inner for inner in ast.walk(node.left) if isinstance(inner, ast.Name)]
-                if not parts:
-                    raise SyntaxError(f"{expression!r} divides whole numbers")
-        statements.append(f"{name} = {expression}")
-    return statements
+@contextmanager
+def installed() -> Iterator[None]:
+    """Let ``import cupy`` find the fake, and let no module that has done so outlive the block."""
+    global used
+    used = True
+    dependent = [f"minigru.kernels.{name}" for name in ("cupy_kernels", "cuda", "gru_sequence")]
+    with patch.dict(sys.modules), patch.dict(vars(minigru.kernels)):
+        for name in dependent:
+            sys.modules.pop(name, None)
+            vars(minigru.kernels).pop(name.rpartition(".")[2], None)
+        sys.modules["cupy"] = Module()
+        yield
 
 
 def fake_backend() -> Backend:
-    """Return a backend on the fake device, with the CuPy kernels."""
-    global used
-    used = True
-    xp = FakeCupy()
-    xp.ElementwiseKernel = FakeElementwiseKernel
-    kernels = ModuleType("fake_kernels")
-    vars(kernels)["cupy"] = xp
-    path = Path(numpy_kernels.__file__).with_name("cupy_kernels.py")
-    source = path.read_text("utf-8").replace("import cupy\n", "\n")
-    exec(compile(source, path, "exec"), vars(kernels))
-    return Backend("fake", xp, kernels)
+    """Return the backend that ``--backend cupy`` gets, on the fake device."""
+    with installed():
+        return get_backend("cupy")

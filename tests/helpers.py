@@ -41,9 +41,9 @@ def poison(layer: Any) -> int:
     return len(found)
 
 
-def arrays_in(thing: Any) -> list[np.ndarray]:
+def arrays_in(thing: Any) -> list[Any]:
     """Return the arrays in nested dicts, namespaces and lists."""
-    if isinstance(thing, np.ndarray):
+    if hasattr(thing, "dtype"):  # an array of NumPy, CuPy or the fake device
         return [thing]
     if isinstance(thing, SimpleNamespace):
         thing = vars(thing)

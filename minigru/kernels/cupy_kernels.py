@@ -1,16 +1,21 @@
 """The elementwise steps on CuPy: one fused kernel for each half of a time step, compiled at its first call.
 
-The names, the arguments and their meaning are those of `minigru.kernels.numpy_kernels`; ``scratch`` is not needed here,
-because what a kernel computes on the way stays in registers. T in the source of a kernel is its floating point type.
+The names, the arguments and their meaning are those of `minigru.kernels.numpy_kernels`; what a kernel computes on the
+way stays in registers, so that ``scratch``, and what only leads to the loss, are left as they are. T in the source of a
+kernel is its floating point type. All steps of a GRU in one kernel are in `minigru.kernels.gru_sequence`.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cupy
+import numpy as np
+
+from . import cuda
 
 Array: TypeAlias = "cupy.ndarray"
+THREADS = 256  # of the block that computes the loss
 
 _gru_gates = cupy.ElementwiseKernel(
     "T c_prev",
@@ -110,23 +115,16 @@ def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
     _rnn_state_backward(da, a, dz_a)
 
 
-def softmax_cross_entropy(p: Array, y: Array, log_p: Array, row: Array, labels: Array, classes: Array) -> Any:
-    """Return the mean cross-entropy of logits against labels, a scalar that stays on the device."""
-    cupy.equal(labels, classes, out=y)
-    cupy.max(log_p, axis=1, keepdims=True, out=row)
-    cupy.subtract(log_p, row, out=log_p)  # (S1)
-    cupy.exp(log_p, out=p)
-    cupy.sum(p, axis=1, keepdims=True, out=row)
-    cupy.divide(p, row, out=p)
-    cupy.log(row, out=row)
-    cupy.subtract(log_p, row, out=log_p)  # (S2)
-    return -cupy.vdot(y, log_p) / len(y)  # (S3)
-
-
-def softmax_cross_entropy_backward(dlogits: Array, p: Array, y: Array) -> None:
-    """Gradient of the mean cross-entropy with respect to the logits."""
-    cupy.subtract(p, y, out=dlogits)
-    cupy.divide(dlogits, len(y), out=dlogits)  # (dS)
+def softmax_cross_entropy(
+    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, labels: Array, classes: Array
+) -> Array:
+    """Mean cross-entropy of logits, which are in log_p, and its gradient; the loss stays on the device."""
+    (B, K), REAL, LABEL = log_p.shape, log_p.dtype.name, labels.dtype.name
+    kernel = cuda.kernel("softmax_cross_entropy", "softmax_cross_entropy", REAL=REAL, LABEL=LABEL, THREADS=THREADS)
+    loss = cupy.empty((), log_p.dtype)
+    arrays = (log_p, cupy.ascontiguousarray(labels), dlogits, loss)
+    kernel((1,), (THREADS,), (*arrays, np.int32(B), np.int32(K)))  # (S1) (S2) (S3) (dS)
+    return loss
 
 
 def adam(

@@ -84,11 +84,14 @@ def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
     np.multiply(da, dz_a, out=dz_a)  # (dR1)
 
 
-def softmax_cross_entropy(p: Array, y: Array, log_p: Array, row: Array, labels: Array, classes: Array) -> Array:
-    """Mean cross-entropy of logits against labels.
+def softmax_cross_entropy(
+    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, labels: Array, classes: Array
+) -> Array:
+    """Mean cross-entropy of logits against labels, and its gradient with respect to the logits.
 
-    p, y and log_p are (B, K): the probabilities, the one-hot labels, and the log-probabilities, which come in as the
-    logits. labels and row are (B, 1), classes is (K,) and holds 0 … K-1. Returns the loss, a scalar.
+    dlogits, log_p, p and y are (B, K): the gradient, the log-probabilities, which come in as the logits, the
+    probabilities and the one-hot labels. labels and row are (B, 1), classes is (K,) and holds 0 … K-1. Returns the
+    loss, a scalar.
     """
     np.equal(labels, classes, out=y)
     np.max(log_p, axis=1, keepdims=True, out=row)
@@ -98,13 +101,9 @@ def softmax_cross_entropy(p: Array, y: Array, log_p: Array, row: Array, labels: 
     np.divide(p, row, out=p)
     np.log(row, out=row)
     np.subtract(log_p, row, out=log_p)  # (S2)
-    return -np.vdot(y, log_p) / len(y)  # (S3)
-
-
-def softmax_cross_entropy_backward(dlogits: Array, p: Array, y: Array) -> None:
-    """Gradient of the mean cross-entropy with respect to the logits; all arrays are (B, K)."""
     np.subtract(p, y, out=dlogits)
     np.divide(dlogits, len(y), out=dlogits)  # (dS)
+    return -np.vdot(y, log_p) / len(y)  # (S3)
 
 
 def adam(
