@@ -5,6 +5,8 @@ process and in several, its reference.py, torch.nn.GRU (another GRU: its reset g
 article's cell looped in PyTorch, and jax.lax.scan under jit. Those that share minigru's equations must first agree in
 loss, gradients and a step of Adam, or nothing is timed. Then all take turns, round after round, with one thread and
 with all (JAX and the ranks with those they choose).
+With --backend cupy the contestants are those that a GPU has: minigru as it is, without its kernel of the whole
+recurrence, and without any kernel of its own, and both of PyTorch's. The clock stops when the device is done.
 Anything else that runs on the machine spoils the figures.
 """
 
@@ -35,6 +37,7 @@ from contestants import (
     K,
     RankJob,
     Reference,
+    gpu_engines,
     initial,
     jax_contestants,
     make_batch,
@@ -44,10 +47,11 @@ from contestants import (
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from minigru import __version__, cli
-from minigru.backend import Backend, get_backend
+from minigru.backend import BACKENDS, Backend, BackendUnavailable, get_backend
 from minigru.files import replace_file
 from minigru.plots import step_times
 
+ON_GPU = ("steps", "length", "width")
 SECTIONS = ("steps", "profile", "length", "width", "memory", "inference", "ranks")
 EPILOG = """
 sections:
@@ -63,6 +67,7 @@ examples:
   python scripts/bench.py                                 all of it, in about four minutes
   python scripts/bench.py --only steps --batch 32         one table, in half a minute
   python scripts/bench.py --json out.json --plot out.png  for later, and to look at
+  python scripts/bench.py --backend cupy                  on an NVIDIA GPU: steps, length and width
 """
 Rows = list[dict[str, Any]]
 
@@ -71,8 +76,9 @@ def parse_args() -> argparse.Namespace:
     """Return the options."""
     parser = cli.Parser(description=__doc__, epilog=EPILOG)
     positive = cli.positive
+    parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="cupy needs an NVIDIA GPU (numpy)")
     parser.add_argument(
-        "--batch", type=positive, nargs="+", default=[32, 128, 512], metavar="B", help="batch sizes (32 128 512)"
+        "--batch", type=positive, nargs="+", metavar="B", help="batch sizes (32 128 512, and 4096 on a GPU)"
     )
     parser.add_argument("--length", type=positive, default=28, metavar="T", help="steps of a sequence (28)")
     parser.add_argument("--inputs", type=positive, default=28, metavar="D", help="inputs of a step (28)")
@@ -83,7 +89,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--ranks", type=int, default=2, metavar="N", help="processes under mpiexec (2); 0 for none")
     parser.add_argument(
-        "--only", nargs="+", choices=SECTIONS, default=SECTIONS, metavar="SECTION", help="sections to run"
+        "--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="sections to run (all that the backend has)"
     )
     parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the weights and the batches (0)")
     parser.add_argument("--json", type=cli.output_file, metavar="FILE", help="write all figures there")
@@ -93,8 +99,18 @@ def parse_args() -> argparse.Namespace:
     options = parser.parse_args()
     if options.ranks == 1 or options.ranks < 0:
         parser.error(f"--ranks is {options.ranks}; expected at least 2, or 0 for none")
-    if options.ranks == 0 and "ranks" in options.only and options.only is not SECTIONS:
+    if options.ranks == 0 and options.only and "ranks" in options.only:
         parser.error("--only ranks needs --ranks 2 or more")
+    on_gpu = options.backend == "cupy"
+    if on_gpu:
+        with cli.exit_on(2, BackendUnavailable):
+            get_backend("cupy")
+        foreign = [section for section in options.only or () if section not in ON_GPU]
+        if foreign:
+            parser.error(f"--only {foreign[0]} measures the CPU; expected {', '.join(ON_GPU)} with --backend cupy")
+        options.threads, options.ranks = [1], 0
+    options.only = options.only or (ON_GPU if on_gpu else SECTIONS)
+    options.batch = options.batch or [32, 128, 512, *([4096] if on_gpu else [])]
     if options.plot and "steps" not in options.only:
         parser.error("--plot draws the section steps, which --only leaves out")
     options.threads = options.threads or sorted({1, os.cpu_count() or 1})
@@ -110,10 +126,19 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def card(backend: Backend) -> dict[str, Any]:
+    """Describe the GPU, or nothing."""
+    if backend.name != "cupy":
+        return {}
+    runtime = backend.xp.cuda.runtime
+    name = runtime.getDeviceProperties(runtime.getDevice())["name"].decode()
+    return {"gpu": name, "cuda": {"driver": runtime.driverGetVersion(), "runtime": runtime.runtimeGetVersion()}}
+
+
 def machine() -> dict[str, Any]:
     """Describe what the figures were measured on."""
     versions = {"python": platform.python_version(), "minigru": __version__}
-    for package in ("numpy", "torch", "jax", "mpi4py"):
+    for package in ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "mpi4py"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     blas = next((lib for lib in threadpool_info() if lib["user_api"] == "blas"), {})
@@ -154,13 +179,14 @@ def spread(times: np.ndarray) -> dict[str, float]:
     return {"ms": float(median), "low": float(low), "high": float(high)}
 
 
-def calls(function: Callable[[], Any]) -> Callable[[int], float]:
-    """Return a run of `take_turns` whose step is one call."""
+def calls(function: Callable[[], Any], finish: Callable[[], Any] = lambda: None) -> Callable[[int], float]:
+    """Return a run of `take_turns` whose step is one call; `finish` waits for a device."""
 
     def run(steps: int) -> float:
         start = time.perf_counter()
         for _ in range(steps):
             function()
+        finish()
         return time.perf_counter() - start
 
     return run
@@ -188,12 +214,13 @@ def flops(T: int, B: int, D: int, H: int) -> int:
     return 2 * T * B * (forward + memory + weights) + 2 * B * 3 * H * K
 
 
-def product_rate() -> dict[int, float]:
-    """Return the GFLOP/s of a product of two large float32 matrices, with one thread and with all."""
-    n = 2048
-    a = np.random.default_rng(0).random((n, n), dtype=np.float32)
-    counts = sorted({1, os.cpu_count() or 1})
-    times = take_turns({count: with_threads(count, calls(lambda: a @ a)) for count in counts}, 7)
+def product_rate(backend: Backend, counts: list[int], n: int = 2048) -> dict[int, float]:
+    """Return the GFLOP/s of a product of two large float32 matrices, by the number of threads."""
+    a = backend.to_device(np.random.default_rng(0).random((n, n), dtype=np.float32))
+    product = backend.empty((n, n), "float32")
+
+    run = calls(lambda: backend.xp.matmul(a, a, out=product), lambda: backend.to_host(product[0]))
+    times = take_turns({count: with_threads(count, run) for count in counts}, 7)
     return {count: 2 * n**3 / float(np.median(times[count])) / 1e6 for count in counts}
 
 
@@ -211,6 +238,7 @@ def prove_agreement(kinds: list[type[Contestant]], T: int, B: int, D: int, H: in
     ours, rows = Engine(params), []
     expected_loss, expected = ours.check(x, y)
     ours.step(x, y)
+    after_a_step = dict(ours.parameters())
     for kind in kinds:
         if kind is Engine or not kind.same_equations:
             continue
@@ -220,9 +248,7 @@ def prove_agreement(kinds: list[type[Contestant]], T: int, B: int, D: int, H: in
         contestant.step(*batch)
         compared = {"loss": (np.array(loss), np.array(expected_loss))}
         compared |= {f"gradient of {name}": (grads[name], grad) for name, grad in expected.items()}
-        compared |= {
-            f"{name} after a step": (value, ours.model.params[name]) for name, value in contestant.parameters()
-        }
+        compared |= {f"{name} after a step": (value, after_a_step[name]) for name, value in contestant.parameters()}
         errors = {what: relative(*pair) for what, pair in compared.items()}
         for what, error in errors.items():
             if not error < 1e-4:
@@ -350,10 +376,11 @@ def profile_section(options: argparse.Namespace, rate: float) -> Rows:
 
 def cost(shapes: list[tuple[int, int, int, int]], options: argparse.Namespace, count: int) -> Rows:
     """Return the time of a training step of minigru for each (T, B, D, H)."""
-    runs = {}
+    runs, backend = {}, get_backend(options.backend)
     for T, B, D, H in shapes:
-        x, y = make_batch(T, B, D, options.seed)
-        runs[T, B, D, H] = with_threads(count, partial(Engine(initial(D, H, options.seed)).seconds, x=x, y=y))
+        engine = Engine(initial(D, H, options.seed), backend)
+        x, y = engine.prepare(*make_batch(T, B, D, options.seed))
+        runs[T, B, D, H] = with_threads(count, partial(engine.seconds, x=x, y=y))
     times = take_turns(runs, max(3, options.rounds // 3))
     return [{"T": T, "B": B, "D": D, "H": H, **spread(times[T, B, D, H])} for T, B, D, H in shapes]
 
@@ -475,13 +502,21 @@ def main() -> int:
     """Measure, and print each section as soon as it is there."""
     options = parse_args()
     T, D, H = options.length, options.inputs, options.hidden_size
-    found: dict[str, Any] = {"machine": machine(), "shape": {"T": T, "D": D, "H": H}}
+    backend = get_backend(options.backend)
+    found: dict[str, Any] = {"machine": machine() | card(backend), "shape": {"T": T, "D": D, "H": H}}
     about = found["machine"]
     print(f"{about['processor']}, {about['cores']} cores, {about['blas']}")
     print(", ".join(f"{name} {version}" for name, version in about["versions"].items()))
-    kinds: list[type[Contestant]] = [Engine, *torch_contestants(), *jax_contestants(), Reference]
-    if len(kinds) < 5:
-        print('torch or jax is not installed and left out: pip install -e ".[bench]" brings both')
+    kinds: list[type[Contestant]]
+    if options.backend == "cupy":
+        print(f"{about['gpu']}, CUDA {about['cuda']['driver']} (driver), {about['cuda']['runtime']} (runtime)")
+        kinds = [*gpu_engines(backend), *torch_contestants("cuda")]
+        if len(kinds) < 5:
+            print("torch is not installed, or sees no GPU, and is left out")
+    else:
+        kinds = [Engine, *torch_contestants(), *jax_contestants(), Reference]
+        if len(kinds) < 5:
+            print('torch or jax is not installed and left out: pip install -e ".[bench]" brings both')
     with contextlib.ExitStack() as stack, cli.exit_on(1, ValueError, RuntimeError, OSError):
         job = None
         if options.ranks > 1 and {"steps", "ranks"} & set(options.only):
@@ -490,7 +525,8 @@ def main() -> int:
                 kinds.insert(1, several_ranks(job))
             except FileNotFoundError as error:
                 print(f'{error}, so several ranks are left out: pip install -e ".[mpi]" brings both')
-        found["product_gflops"] = product_rate()
+        counts = [1] if options.backend == "cupy" else sorted({1, os.cpu_count() or 1})
+        found["product_gflops"] = product_rate(backend, counts)
         rates = ", ".join(f"{rate:.0f} with {in_words(count)}" for count, rate in found["product_gflops"].items())
         print(f"GFLOP/s of a product of two 2048x2048 matrices: {rates}")
         if "steps" in options.only:
@@ -526,7 +562,7 @@ def main() -> int:
                 B: [best(rows, name) for name in {row["name"]: 0 for row in rows}]
                 for B, rows in by_batch(found["steps"])
             }
-            figure = step_times(shown, f"{about['processor']}, {about['cores']} cores")
+            figure = step_times(shown, about.get("gpu") or f"{about['processor']}, {about['cores']} cores")
             replace_file(options.plot, lambda file: figure.savefig(file, format="png"))
     return 0
 

@@ -8,6 +8,7 @@ takes one training step (forward, loss, backward, Adam at 1e-3). Where the conte
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -18,12 +19,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 import minigru
 from minigru import reference
+from minigru.kernels import numpy_kernels
 
 K = 10
 Params = dict[str, np.ndarray]
@@ -87,12 +90,22 @@ class Engine(Contestant):
     """minigru, one process."""
 
     name = "minigru"
+    backend: str | minigru.Backend = "numpy"
 
-    def __init__(self, params: Params, backend: str | minigru.Backend = "numpy") -> None:
-        self.model = minigru.SequenceClassifier(*sizes(params), K, backend=backend)
+    def __init__(self, params: Params, backend: minigru.Backend | None = None) -> None:
+        self.model = minigru.SequenceClassifier(*sizes(params), K, backend=backend or self.backend)
+        self.to_device, self.to_host = self.model.backend.to_device, self.model.backend.to_host
         for name, value in params.items():
-            self.model.params[name][...] = value
+            self.model.params[name][...] = self.to_device(value)
         self.adam = minigru.Adam(self.model)
+
+    def prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        """Return the batch on the device of the engine."""
+        return self.to_device(x), self.to_device(y)
+
+    def finish(self) -> None:
+        """Wait for the device."""
+        self.to_host(self.model.vector[:1])
 
     def step(self, x: Any, y: Any) -> None:
         """Take one training step."""
@@ -104,15 +117,30 @@ class Engine(Contestant):
         """Return loss and gradients, before any step."""
         loss = float(self.model.loss(x, y))
         self.model.backward()
-        return loss, {name: grad.copy() for name, grad in self.model.grads.items()}
+        return loss, {name: self.to_host(grad).copy() for name, grad in self.model.grads.items()}
 
     def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield name and value of every parameter."""
-        yield from self.model.params.items()
+        return ((name, self.to_host(value)) for name, value in self.model.params.items())
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the classes of images x (B, T, D)."""
         return self.model.predict(x)
+
+
+def gpu_engines(backend: minigru.Backend) -> list[type[Engine]]:
+    """Return minigru on a GPU as it is, without the kernel of the whole recurrence, and with no kernels of its own."""
+    source = Path(numpy_kernels.__file__).read_text("utf-8")
+    plain = ModuleType("plain")
+    vars(plain)["np"] = backend.xp
+    exec(source.replace("import numpy as np\n", ""), vars(plain))
+    steps = dataclasses.replace(backend, sequence=None)
+    made = {
+        "minigru": backend,
+        "minigru, fused step halves": steps,
+        "minigru, one call an operation": dataclasses.replace(steps, kernels=plain),
+    }
+    return [type("GPUEngine", (Engine,), {"name": name, "backend": backend}) for name, backend in made.items()]
 
 
 class Reference(Contestant):
@@ -229,15 +257,21 @@ def several_ranks(job: RankJob) -> type[Contestant]:
     return SeveralRanks
 
 
-def torch_contestants() -> list[type[Contestant]]:
-    """Return the article's loop and torch.nn.GRU, or nothing without PyTorch."""
+def torch_contestants(device: str = "cpu") -> list[type[Contestant]]:
+    """Return the article's loop and torch.nn.GRU on "cpu" or "cuda", or nothing where one cannot."""
     if importlib.util.find_spec("torch") is None:
         return []
     import torch
     from torch import nn
 
+    if device == "cuda" and not torch.cuda.is_available():
+        return []
+
     def tensor(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    def array(tensor: torch.Tensor) -> np.ndarray:
+        return tensor.detach().cpu().numpy()
 
     class Article(nn.Module):
         """The article's cell, looped over the rows of an image."""
@@ -256,7 +290,7 @@ def torch_contestants() -> list[type[Contestant]]:
                 setattr(self, f"c_{gate}", from_c)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            c = torch.zeros(len(x), self.c_u.out_features)
+            c = torch.zeros(len(x), self.c_u.out_features, device=x.device)
             for t in range(x.shape[1]):
                 x_t = x[:, t, :]
                 gamma_u = torch.sigmoid(self.c_u(c) + self.x_u(x_t))
@@ -269,8 +303,8 @@ def torch_contestants() -> list[type[Contestant]]:
         name = "the article's loop, PyTorch"
 
         def __init__(self, params: Params) -> None:
-            self.recurrent = self.recurrent_layer(params)
-            self.linear = nn.Linear(params["linear.W"].shape[0], K)
+            self.recurrent = self.recurrent_layer(params).to(device)
+            self.linear = nn.Linear(params["linear.W"].shape[0], K, device=device)
             with torch.no_grad():
                 self.linear.weight.copy_(tensor(params["linear.W"].T))
                 self.linear.bias.copy_(tensor(params["linear.b"]))
@@ -295,26 +329,30 @@ def torch_contestants() -> list[type[Contestant]]:
             self.backward(x, y)
             self.adam.step()
 
+        def finish(self) -> None:
+            if device == "cuda":
+                torch.cuda.synchronize()
+
         def check(self, x: torch.Tensor, y: torch.Tensor) -> tuple[float, Params]:
             loss = float(self.backward(x, y).detach())
-            grads = {"linear.W": self.linear.weight.grad.numpy().T, "linear.b": self.linear.bias.grad.numpy()}
+            grads = {"linear.W": array(self.linear.weight.grad).T, "linear.b": array(self.linear.bias.grad)}
             for gate in "urc":
                 from_c, from_x = getattr(self.recurrent, f"c_{gate}"), getattr(self.recurrent, f"x_{gate}")
-                rows = [from_c.weight.grad.numpy().T, from_x.weight.grad.numpy().T]
-                grads |= {f"gru.W_{gate}": np.concatenate(rows), f"gru.b_{gate}": from_x.bias.grad.numpy()}
+                rows = [array(from_c.weight.grad).T, array(from_x.weight.grad).T]
+                grads |= {f"gru.W_{gate}": np.concatenate(rows), f"gru.b_{gate}": array(from_x.bias.grad)}
             return loss, {name: grad.copy() for name, grad in grads.items()}
 
         def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
-            yield "linear.W", self.linear.weight.detach().numpy().T
-            yield "linear.b", self.linear.bias.detach().numpy()
+            yield "linear.W", array(self.linear.weight).T
+            yield "linear.b", array(self.linear.bias)
             for gate in "urc":  # not the biases: the article has two a gate, and Adam moves both
                 from_c, from_x = getattr(self.recurrent, f"c_{gate}"), getattr(self.recurrent, f"x_{gate}")
-                yield f"gru.W_{gate}", np.concatenate([layer.weight.detach().numpy().T for layer in (from_c, from_x)])
+                yield f"gru.W_{gate}", np.concatenate([array(layer.weight).T for layer in (from_c, from_x)])
 
         def predict(self, x: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 parts = [self.linear(self.last_state(part)).argmax(dim=1) for part in tensor(x).split(1000)]
-            return torch.cat(parts).numpy()
+            return array(torch.cat(parts))
 
     class TorchGRU(ArticleLoop):
         name = "torch.nn.GRU"

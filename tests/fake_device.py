@@ -152,7 +152,7 @@ COMPUTING = (
     np.log,
     np.tanh,
 )
-COMPUTING += (np.sum, np.concatenate, np.zeros_like, np.empty_like, np.ascontiguousarray)
+COMPUTING += (np.equal, np.max, np.vdot, np.sum, np.concatenate, np.zeros_like, np.empty_like, np.ascontiguousarray)
 MAKING = (np.zeros, np.ones, np.empty, np.arange)
 
 
@@ -164,6 +164,7 @@ class FakeCupy(SimpleNamespace):
     def __init__(self) -> None:
         super().__init__(**{function.__name__: self._computing(function) for function in COMPUTING})
         vars(self).update({function.__name__: self._making(function) for function in MAKING})
+        self.max = self._computing(np.max)  # whose __name__ is amax in older NumPy
 
     @staticmethod
     def _computing(function: Any) -> Any:
@@ -190,7 +191,13 @@ class Module(ModuleType):
         self.ElementwiseKernel, self.RawModule = cuda_on_cpu.ElementwiseKernel, cuda_on_cpu.RawModule
         self.is_available = lambda: True
         device = SimpleNamespace(attributes={"MultiProcessorCount": PROCESSORS})
-        self.cuda = SimpleNamespace(Device=lambda: device)
+        runtime = SimpleNamespace(
+            getDevice=lambda: 0,
+            getDeviceProperties=lambda number: {"name": b"no GPU: the fake device of the tests"},
+            driverGetVersion=lambda: 0,
+            runtimeGetVersion=lambda: 0,
+        )
+        self.cuda = SimpleNamespace(Device=lambda: device, runtime=runtime)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ where the kernels are the same CUDA C++ compiled for the CPU. The second proves 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager, nullcontext
@@ -25,7 +26,7 @@ from minigru import cases, gradcheck
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
 ON_THE_FAKE = f"""
 import runpy, sys
-sys.path.insert(0, {str(ROOT / "tests")!r})
+sys.path[:0] = [{str(ROOT / "tests")!r}, {str(ROOT / "scripts")!r}]
 import fake_device
 del sys.argv[0]
 with fake_device.installed():
@@ -255,3 +256,14 @@ def test_the_gradient_table(options, kind):
     result = run("check_gradients.py", kind, *options, *size)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "All gradients agree." in result.stdout
+
+
+def test_the_benchmark_proves_agreement_and_times_every_rung(kind):
+    shape = ("--length", "4", "--hidden-size", "40", "--batch", "3", "5", "--rounds", "1")
+    result = run("bench.py", kind, *shape, "--only", "steps")
+    assert result.returncode == 0, result.stdout + result.stderr
+    for name in ("minigru", "minigru, fused step halves", "minigru, one call an operation"):
+        assert len(re.findall(rf"^\| {name} +\|", result.stdout, re.MULTILINE)) == 3
+    refused = run("bench.py", kind, "--only", "profile")
+    assert refused.returncode == 2
+    assert "--only profile measures the CPU" in refused.stderr
