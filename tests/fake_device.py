@@ -28,6 +28,7 @@ BANNER = "fake device: these tests ran on NumPy behind CuPy's refusals; no GPU c
 PROCESSORS = 4  # of the fake device: with more samples than these, a block takes several
 used = False
 host_waits = 0
+launches = 0  # of kernels: what is computed, filled, copied or gathered on the device
 
 
 class FakeArray:
@@ -83,9 +84,12 @@ class FakeArray:
         return _call(np.sum, self, **kwargs)
 
     def __getitem__(self, key: Any) -> FakeArray:
+        if isinstance(key, FakeArray):
+            _launch()
         return FakeArray(self._host[_to_fake_only(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        _launch()
         if isinstance(value, np.ndarray):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         self._host[_to_fake_only(key)] = _to_fake_only(value)
@@ -94,6 +98,11 @@ class FakeArray:
 def _wait() -> None:
     global host_waits
     host_waits += 1
+
+
+def _launch() -> None:
+    global launches
+    launches += 1
 
 
 def _to_fake_only(value: Any) -> Any:
@@ -109,6 +118,8 @@ def _to_fake_only(value: Any) -> Any:
 
 def _call(function: Any, *args: Any, **kwargs: Any) -> FakeArray:
     out = kwargs.get("out")
+    if function is not np.ascontiguousarray:  # which finds them contiguous
+        _launch()
     result = function(*map(_to_fake_only, args), **{name: _to_fake_only(value) for name, value in kwargs.items()})
     return out if out is not None else FakeArray(result)
 
@@ -182,13 +193,29 @@ class FakeCupy(SimpleNamespace):
         return FakeArray(np.array(array))
 
 
+class ElementwiseKernel(cuda_on_cpu.ElementwiseKernel):
+    """One that counts its launches."""
+
+    def __call__(self, *arguments: Any) -> None:
+        _launch()
+        super().__call__(*arguments)
+
+
+class RawModule(cuda_on_cpu.RawModule):
+    """One whose kernels count their launches."""
+
+    def get_function(self, name: str) -> Any:
+        kernel = super().get_function(name)
+        return lambda *arguments: (_launch(), kernel(*arguments))[1]
+
+
 class Module(ModuleType):
     """`FakeCupy` as ``import cupy`` finds it."""
 
     def __init__(self) -> None:
         super().__init__("cupy")
         vars(self).update(vars(FakeCupy()), ndarray=FakeArray, asarray=FakeCupy.asarray)
-        self.ElementwiseKernel, self.RawModule = cuda_on_cpu.ElementwiseKernel, cuda_on_cpu.RawModule
+        self.ElementwiseKernel, self.RawModule = ElementwiseKernel, RawModule
         self.is_available = lambda: True
         device = SimpleNamespace(attributes={"MultiProcessorCount": PROCESSORS})
         runtime = SimpleNamespace(

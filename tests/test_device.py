@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import contestants
 import cuda_on_cpu
 import fake_device
 import numpy as np
@@ -42,6 +43,20 @@ def test_a_step_waits_for_nothing_and_copies_nothing(cell, device, rng):
     assert fake_device.host_waits == before
     assert float(losses[2]) < float(losses[0])
     assert fake_device.host_waits == before + 2  # only when they are read
+
+
+def test_a_training_step_has_as_many_kernels_as_the_documents_say(device):
+    page = (ROOT / "docs" / "gpu.md").read_text("utf-8")
+    table = page.split("| kernels a step |\n")[1].split("\n\n")[0].splitlines()[1:]
+    counted, (x, y) = [], contestants.make_batch(28, 2, 28, 0)
+    for kind in contestants.gpu_engines(device):
+        engine = kind(contestants.initial(28, 128, 0))
+        batch = engine.prepare(x, y)
+        engine.step(*batch)
+        before = fake_device.launches
+        engine.step(*batch)
+        counted.append(fake_device.launches - before)
+    assert [int(row.split("|")[2]) for row in table] == counted[::-1]
 
 
 def test_all_that_a_layer_returns_is_on_the_device(device, rng):
