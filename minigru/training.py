@@ -31,7 +31,7 @@ HISTORY = (
     "train_seconds",
     "images_per_second",
 )
-READ_EVERY = 100  # steps between two looks at the loss, which make the host wait for the device
+READ_EVERY = 100  # steps between two looks at the loss; with a GPU, which would have to be waited for, one an epoch
 
 
 class Diverged(RuntimeError):
@@ -181,6 +181,7 @@ class Trainer:
         schedule, total_steps = SCHEDULES[config.schedule], config.epochs * self._batches
         order = model.backend.to_device(self.rng.permutation(images))
         first = checked = len(self._losses)
+        read_every = READ_EVERY if model.backend.name == "numpy" else self._batches  # reading makes a GPU wait
         losses = xp.empty(self._batches, model.dtype)
         losses[:first] = model.backend.to_device(self._losses.astype(model.dtype))
         start = time.perf_counter()
@@ -202,7 +203,7 @@ class Trainer:
                 stop = stop or (self.ranks.size == 1 and interrupted.is_set())  # alone, there is no need to agree
                 done = batch + 1
                 bar.update()
-                if done == self._batches or done - checked == READ_EVERY or stop:
+                if done == self._batches or done - checked == read_every or stop:
                     self._losses = model.backend.to_host(losses[:done]).copy()
                     self._check_finite(checked)
                     bar.set_postfix(loss=f"{self._losses[checked:].mean():.4f}", refresh=False)

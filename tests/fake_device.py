@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import cuda_on_cpu
 import numpy as np
@@ -232,13 +231,20 @@ def installed() -> Iterator[None]:
     """Let ``import cupy`` find the fake, and let no module that has done so outlive the block."""
     global used
     used = True
-    dependent = [f"minigru.kernels.{name}" for name in ("cupy_kernels", "cuda", "gru_sequence")]
-    with patch.dict(sys.modules), patch.dict(vars(minigru.kernels)):
-        for name in dependent:
-            sys.modules.pop(name, None)
-            vars(minigru.kernels).pop(name.rpartition(".")[2], None)
-        sys.modules["cupy"] = Module()
+    names = ["cupy", *(f"minigru.kernels.{name}" for name in ("cupy_kernels", "cuda", "gru_sequence"))]
+    package = vars(minigru.kernels)
+    before = {name: sys.modules.pop(name, None) for name in names}
+    attributes = {name: package.pop(name) for name in ("cupy_kernels", "cuda", "gru_sequence") if name in package}
+    sys.modules["cupy"] = Module()
+    try:
         yield
+    finally:
+        for name, module in before.items():
+            sys.modules.pop(name, None)
+            package.pop(name.rpartition(".")[2], None)
+            if module is not None:
+                sys.modules[name] = module
+        package.update(attributes)
 
 
 def fake_backend() -> Backend:

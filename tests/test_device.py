@@ -13,6 +13,8 @@ import pytest
 from helpers import ROOT
 
 import minigru
+from minigru import data, training
+from minigru.config import Config
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.missing is not None, reason=str(cuda_on_cpu.missing))
 
@@ -43,6 +45,19 @@ def test_a_step_waits_for_nothing_and_copies_nothing(cell, device, rng):
     assert fake_device.host_waits == before
     assert float(losses[2]) < float(losses[0])
     assert fake_device.host_waits == before + 2  # only when they are read
+
+
+def test_the_losses_are_read_once_an_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "READ_EVERY", 1)
+    waits = []
+    with fake_device.installed():
+        for limit in (16, 48):
+            config = Config(data="digits", hidden_size=4, batch_size=4, epochs=1, limit=limit, backend="cupy")
+            trainer = training.Trainer(config, data.load("digits"), tmp_path)
+            before = fake_device.host_waits
+            trainer.run(quiet=True)
+            waits.append(fake_device.host_waits - before)
+    assert waits[0] == waits[1]
 
 
 def test_a_training_step_has_as_many_kernels_as_the_documents_say(device):
