@@ -97,9 +97,7 @@ def _import_cupy() -> ModuleType:
     except ImportError as error:
         raise BackendUnavailable(f"CuPy cannot be imported ({_first_line(error)}): reinstall it") from error
     if not cupy.is_available():
-        if cupy.cuda.runtime.driverGetVersion() == 0:
-            raise BackendUnavailable("no NVIDIA driver was found: install one, or use --backend numpy")
-        raise BackendUnavailable("no CUDA device was found, though there is a driver: use --backend numpy")
+        raise BackendUnavailable(_why_no_device(cupy.cuda.runtime))
     try:
         cupy.ones(2) @ cupy.ones(2)
     except (ImportError, RuntimeError) as error:
@@ -108,6 +106,21 @@ def _import_cupy() -> ModuleType:
             "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk]) brings the CUDA libraries"
         ) from error
     return cupy
+
+
+def _why_no_device(runtime: Any) -> str:
+    version = runtime.driverGetVersion()  # 13020 is CUDA 13.2, and 0 is no driver
+    if version == 0:
+        return "no NVIDIA driver was found: install one, or use --backend numpy"
+    try:
+        runtime.getDeviceCount()
+    except RuntimeError as error:
+        if "InsufficientDriver" in str(error):
+            driver = (
+                f"the NVIDIA driver knows CUDA {version // 1000}.{version % 1000 // 10} and is too old for this CuPy"
+            )
+            return f"{driver}: install cupy-cuda{version // 1000}x in its place, or a newer driver"
+    return "no CUDA device was found, though there is a driver: use --backend numpy"
 
 
 def _first_line(error: BaseException) -> str:

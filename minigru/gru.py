@@ -69,6 +69,8 @@ class GRU(Recurrent):
 
     def _new_backward_buffers(self, T: int, B: int) -> SimpleNamespace:
         D, H, empty = self.input_size, self.hidden_size, self._empty
+        if self._sequence:
+            return gru_at_once.new_backward_buffers(T, B, D, H, empty)
         return SimpleNamespace(
             dz_u=empty(T, B, H),
             dz_r=empty(T, B, H),

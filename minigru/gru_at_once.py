@@ -25,6 +25,18 @@ def new_buffers(T: int, B: int, D: int, H: int, empty: Any) -> SimpleNamespace:
     )
 
 
+def new_backward_buffers(T: int, B: int, D: int, H: int, empty: Any) -> SimpleNamespace:
+    """Return the buffers of `backward`, and those of dx."""
+    return SimpleNamespace(
+        dz_u=empty(T, B, H),
+        dz_r=empty(T, B, H),
+        dz_c=empty(T, B, H),
+        dc=empty(B, H),
+        dx=empty(T, B, D),
+        dx_part=empty(T, B, D),
+    )
+
+
 def forward(xp: Any, sequence: ModuleType, blocks: list[Any], buf: SimpleNamespace, x: Any) -> None:
     """Fill the buffers from x (T, B, D) and the initial memory ``buf.c[0]``."""
     T, B, H = buf.states.shape

@@ -87,7 +87,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--threads", type=positive, nargs="+", metavar="N", help="thread counts to try (1, and one for each core)"
     )
-    parser.add_argument("--ranks", type=int, default=2, metavar="N", help="processes under mpiexec (2); 0 for none")
+    parser.add_argument("--ranks", type=int, metavar="N", help="processes under mpiexec (2); 0 for none")
     parser.add_argument(
         "--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="sections to run (all that the backend has)"
     )
@@ -97,7 +97,7 @@ def parse_args() -> argparse.Namespace:
         "--plot", type=cli.output_file, metavar="FILE", help="draw the table of the training step there"
     )
     options = parser.parse_args()
-    if options.ranks == 1 or options.ranks < 0:
+    if options.ranks is not None and (options.ranks == 1 or options.ranks < 0):
         parser.error(f"--ranks is {options.ranks}; expected at least 2, or 0 for none")
     if options.ranks == 0 and options.only and "ranks" in options.only:
         parser.error("--only ranks needs --ranks 2 or more")
@@ -105,10 +105,13 @@ def parse_args() -> argparse.Namespace:
     if on_gpu:
         with cli.exit_on(2, BackendUnavailable):
             get_backend("cupy")
+        if options.threads or options.ranks:
+            parser.error("--threads and --ranks are about the CPU; leave them out with --backend cupy")
         foreign = [section for section in options.only or () if section not in ON_GPU]
         if foreign:
             parser.error(f"--only {foreign[0]} measures the CPU; expected {', '.join(ON_GPU)} with --backend cupy")
         options.threads, options.ranks = [1], 0
+    options.ranks = 2 if options.ranks is None else options.ranks
     options.only = options.only or (ON_GPU if on_gpu else SECTIONS)
     options.batch = options.batch or [32, 128, 512, *([4096] if on_gpu else [])]
     if options.plot and "steps" not in options.only:
@@ -511,7 +514,7 @@ def main() -> int:
     if options.backend == "cupy":
         print(f"{about['gpu']}, CUDA {about['cuda']['driver']} (driver), {about['cuda']['runtime']} (runtime)")
         kinds = [*gpu_engines(backend), *torch_contestants("cuda")]
-        if len(kinds) < 5:
+        if len(kinds) < 6:
             print("torch is not installed, or sees no GPU, and is left out")
     else:
         kinds = [Engine, *torch_contestants(), *jax_contestants(), Reference]

@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -130,10 +129,10 @@ class Engine(Contestant):
 
 def gpu_engines(backend: minigru.Backend) -> list[type[Engine]]:
     """Return minigru on a GPU as it is, without the kernel of the whole recurrence, and with no kernels of its own."""
-    source = Path(numpy_kernels.__file__).read_text("utf-8")
-    plain = ModuleType("plain")
-    vars(plain)["np"] = backend.xp
-    exec(source.replace("import numpy as np\n", ""), vars(plain))
+    spec = importlib.util.spec_from_file_location("numpy_kernels_on_cupy", numpy_kernels.__file__)
+    plain = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(plain)
+    plain.np = backend.xp
     steps = dataclasses.replace(backend, sequence=None)
     made = {
         "minigru": backend,
@@ -364,7 +363,17 @@ def torch_contestants(device: str = "cpu") -> list[type[Contestant]]:
         def last_state(self, x: torch.Tensor) -> torch.Tensor:
             return self.recurrent(x)[1][0]
 
-    return [TorchGRU, ArticleLoop]
+    class CudnnGRU(TorchGRU):
+        name = "torch.nn.GRU, cuDNN with TF32"  # as it comes: factors rounded to 10 bits
+
+        def backward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            with torch.backends.cudnn.flags(allow_tf32="TF32" in self.name):
+                return super().backward(x, y)
+
+    class CudnnFloat32GRU(CudnnGRU):
+        name = "torch.nn.GRU, cuDNN in float32"
+
+    return [TorchGRU, ArticleLoop] if device == "cpu" else [CudnnGRU, CudnnFloat32GRU, ArticleLoop]
 
 
 def jax_contestants() -> list[type[Contestant]]:

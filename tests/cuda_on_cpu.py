@@ -30,7 +30,9 @@ PRELUDE = r"""
 
 #define __global__
 #define __device__ static
-#define __shared__ static
+// Shared memory lies in one section, so that it can be filled with what a GPU may leave there: NaN.
+#define __shared__ static __attribute__((section("shared_memory")))
+extern "C" char __start_shared_memory[], __stop_shared_memory[];
 #define __launch_bounds__(threads)
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
@@ -57,6 +59,7 @@ namespace turns {
         if (seed > 1) std::shuffle(of_blocks.begin(), of_blocks.end(), random);
         for (unsigned block : of_blocks) {
             blockIdx.x = block;
+            std::fill(__start_shared_memory, __stop_shared_memory, '\xff');
             threads.assign(count, {});
             ended.assign(count, false);
             std::iota(order.begin(), order.end(), 0);

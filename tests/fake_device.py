@@ -223,7 +223,7 @@ class Module(ModuleType):
             driverGetVersion=lambda: 0,
             runtimeGetVersion=lambda: 0,
         )
-        self.cuda = SimpleNamespace(Device=lambda: device, runtime=runtime)
+        self.cuda = SimpleNamespace(Device=lambda number: device, runtime=runtime)
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from helpers import arrays_in
 import minigru
 
 
-def fake_cupy(*, available=True, driver=13000, operation=lambda n: np.ones(n)):
+def fake_cupy(*, available=True, driver=13000, operation=lambda n: np.ones(n), count=lambda: 0):
     """Return what `get_backend` asks of CuPy before it trusts it; no GPU code runs."""
-    runtime = SimpleNamespace(driverGetVersion=lambda: driver)
+    runtime = SimpleNamespace(driverGetVersion=lambda: driver, getDeviceCount=count)
     return SimpleNamespace(is_available=lambda: available, cuda=SimpleNamespace(runtime=runtime), ones=operation)
 
 
@@ -31,10 +31,16 @@ def fail(error):
         (None, ["CuPy is not installed", "cupy-cuda13x", "cupy-cuda12x", "--backend numpy"]),
         (fake_cupy(available=False, driver=0), ["no NVIDIA driver", "--backend numpy"]),
         (fake_cupy(available=False), ["no CUDA device", "--backend numpy"]),
+        (
+            fake_cupy(
+                available=False, driver=12040, count=lambda: fail(RuntimeError("cudaErrorInsufficientDriver"))(0)
+            ),
+            ["CUDA 12.4", "too old", "cupy-cuda12x", "newer driver"],
+        ),
         (fake_cupy(operation=fail(ImportError("libcublas.so.13: cannot open"))), ["libcublas.so.13", "[ctk]"]),
         (fake_cupy(operation=fail(RuntimeError("cudaErrorX\nmore"))), ["cudaErrorX", "[ctk]"]),
     ],
-    ids=["not installed", "no driver", "no device", "no libraries", "CUDA error"],
+    ids=["not installed", "no driver", "no device", "old driver", "no libraries", "CUDA error"],
 )
 def test_unusable_cupy_says_why_in_one_sentence(cupy, words, monkeypatch):
     if cupy is None:

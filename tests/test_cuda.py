@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from importlib import resources
 
 import cuda_on_cpu
@@ -15,6 +16,7 @@ from minigru import reference
 
 needs_compiler = pytest.mark.skipif(cuda_on_cpu.missing is not None, reason=str(cuda_on_cpu.missing))
 ORDERS = range(4)
+TILE = ("-DROWS=16", "-DCOLUMNS=2")
 DOUBLES = ("lr", "beta1", "beta2", "eps", "correction1", "correction2")
 WIDTHS = {"float": (32, 64, 96, 128), "double": (32, 64)}
 
@@ -50,7 +52,7 @@ def worst_of_gru(code, order, H=33, B=5, T=3, samples=2):
     total[-1] += dlast
     _, dc_0, grads = reference.gru_backward(total, caches)
 
-    kernels = cuda_on_cpu.RawModule(code, ("-DREAL=double", "-DWIDTH=64", f"-DSAMPLES={samples}"))
+    kernels = cuda_on_cpu.RawModule(code, ("-DREAL=double", "-DWIDTH=64", f"-DSAMPLES={samples}", *TILE))
     guards, unwritten = [], np.full((T, B, H), np.nan)
     z = {k: guarded(x @ p[f"W_{k}"][H:] + p[f"b_{k}"], guards) for k in "urc"}
     c = guarded(np.concatenate([c_0[None], unwritten]), guards)
@@ -74,6 +76,7 @@ def worst_of_loss(code, order, B=70, K=3, threads=32):
     """Return the larger relative error of the loss and its gradient, against the reference in float64."""
     rng = np.random.default_rng(0)
     logits, labels = 3 * rng.standard_normal((B, K)), rng.integers(K, size=B)
+    logits[:2] = np.array([[1000, 0, -1000], [-1000, 0, 1000]])[:B]  # whose exponential would overflow
     expected, cache = reference.softmax_cross_entropy(logits, labels)
     options = ("-DREAL=double", "-DLABEL=long long", f"-DTHREADS={threads}")
     kernel = cuda_on_cpu.RawModule(code, options).get_function("softmax_cross_entropy")
@@ -136,6 +139,17 @@ MUTANTS = [
     ("b < B && j < H;", "b < B;"),
     ("+ total(sums_u, s, j);", ";"),
     ("reset * (1 - r);", "reset * r;"),
+    ("        rc_all[s][j] = 0;\n", ""),
+    ("        dz_u_all[s][j] = dz_r_all[s][j] = dz_c_all[s][j] = 0;\n", ";"),
+    ("    if (s < SAMPLES) {\n        c_all", "    if (mine) {\n        c_all"),
+]
+MUTANTS_OF_LOSS = [
+    ("highest = row[0], sum", "highest = 0, sum"),
+    ("            highest = row[k] > highest ? row[k] : highest;\n", ";"),
+    ("i += THREADS", "i += THREADS + 1"),
+    ("k == label;", "k == 0;"),
+    ("(exp(log_p) - y) / B;", "exp(log_p) - y;"),
+    ("loss[0] = sums[0] / B;", "loss[0] = nats / B;"),
 ]
 
 
@@ -144,6 +158,13 @@ MUTANTS = [
 def test_a_wrong_line_is_noticed(line, wrong):
     assert line in GRU
     assert not worst_of_gru(GRU.replace(line, wrong), 0) < 1e-14
+
+
+@needs_compiler
+@pytest.mark.parametrize(("line", "wrong"), MUTANTS_OF_LOSS, ids=[line for line, _ in MUTANTS_OF_LOSS])
+def test_a_wrong_line_of_the_loss_is_noticed(line, wrong):
+    assert line in LOSS
+    assert not worst_of_loss(LOSS.replace(line, wrong), 0) < 1e-14
 
 
 @needs_compiler
@@ -175,14 +196,15 @@ def nvrtc():
 
 
 def compile_for(architecture, code, *options):
-    """Compile to machine code; return it. A mistake raises with the compiler's own message."""
+    """Compile to machine code as CuPy does; return what the compiler said. A mistake raises with its own message."""
     compiler = nvrtc()
     program = compiler.createProgram(code, "kernel.cu", [], [])
     try:
-        compiler.compileProgram(program, (f"--gpu-architecture={architecture}", "--std=c++17", *options))
+        compiler.compileProgram(program, (f"--gpu-architecture={architecture}", "--std=c++17", "-ftz=true", *options))
     except compiler.NVRTCError as error:
         raise SyntaxError(compiler.getProgramLog(program)) from error
-    return compiler.getCUBIN(program)
+    assert compiler.getCUBIN(program)
+    return compiler.getProgramLog(program)
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
@@ -191,14 +213,17 @@ def test_nvidia_compiles_the_recurrence_at_every_size(architecture):
         for width, samples in itertools.chain.from_iterable(
             [(width, samples) for samples in range(1, width // 32 + 1)] for width in widths
         ):
-            options = (f"-DREAL={REAL}", f"-DWIDTH={width}", f"-DSAMPLES={samples}")
-            assert compile_for(architecture, GRU, *options)
+            options = (f"-DREAL={REAL}", f"-DWIDTH={width}", f"-DSAMPLES={samples}", *TILE)
+            log = compile_for(architecture, GRU, *options, "--ptxas-options=-v")
+            assert log.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") == 2, log
+            registers = max(map(int, re.findall(r"Used (\d+) registers", log)))
+            assert registers * width**2 // 32 <= 65536
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_nvidia_compiles_the_loss(architecture):
     for REAL, LABEL in itertools.product(("float", "double"), ("unsigned char", "int", "long long")):
-        assert compile_for(architecture, LOSS, f"-DREAL={REAL}", f"-DLABEL={LABEL}", "-DTHREADS=256")
+        compile_for(architecture, LOSS, f"-DREAL={REAL}", f"-DLABEL={LABEL}", "-DTHREADS=256")
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
@@ -218,9 +243,11 @@ def test_nvidia_compiles_every_elementwise_kernel(architecture):
         bound = "\n".join(f"{consts[name]}{kind}& {name} = p_{name}[threadIdx.x];" for name, kind in params)
         code = f'typedef REAL T; extern "C" __global__ void run({arguments})\n{{\n{bound}\n{kernel.operation};\n}}'
         for REAL in ("float", "double"):
-            assert compile_for(architecture, code, f"-DREAL={REAL}")
+            compile_for(architecture, code, f"-DREAL={REAL}")
 
 
 def test_nvidia_refuses_what_is_no_cuda():
     with pytest.raises(SyntaxError, match="error"):
-        compile_for("sm_90", GRU.replace("REAL z = 0;", "REAL z = ;"), "-DREAL=float", "-DWIDTH=32", "-DSAMPLES=1")
+        compile_for(
+            "sm_90", GRU.replace("REAL z = 0;", "REAL z = ;"), "-DREAL=float", "-DWIDTH=32", "-DSAMPLES=1", *TILE
+        )

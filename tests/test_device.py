@@ -47,6 +47,22 @@ def test_a_step_waits_for_nothing_and_copies_nothing(cell, device, rng):
     assert fake_device.host_waits == before + 2  # only when they are read
 
 
+@pytest.mark.parametrize(
+    ("H", "B", "blocks", "threads"),
+    [(128, 1, 1, 512), (128, 4, 4, 512), (128, 5, 3, 512), (128, 16, 4, 512), (128, 17, 5, 512), (33, 17, 9, 128)],
+)
+def test_a_block_takes_more_samples_once_every_multiprocessor_has_one(H, B, blocks, threads, device, monkeypatch):
+    assert fake_device.PROCESSORS == 4
+    launched = []
+    kernel = lambda grid, block, arguments: launched.append((*grid, *block))  # noqa: E731
+    monkeypatch.setattr(device.sequence.cuda, "kernel", lambda *names, **macros: kernel)
+    gru = minigru.GRU(2, H, device)
+    with np.errstate(all="ignore"):  # the buffers hold whatever was there
+        gru.forward(np.ones((3, B, 2)))
+        gru.backward(np.ones((B, H)))
+    assert launched == [(blocks, threads)] * 2
+
+
 def test_the_losses_are_read_once_an_epoch(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "READ_EVERY", 1)
     waits = []

@@ -25,6 +25,11 @@ C_TYPES = {
 @cache
 def kernel(file: str, name: str, **macros: str | int) -> Any:
     """Return the kernel `name` of ``FILE.cu``, compiled with these macros (a dtype's name stands for its C type)."""
+    return _module(file, **macros).get_function(name)
+
+
+@cache
+def _module(file: str, **macros: str | int) -> Any:
     source = resources.files(__package__).joinpath(f"{file}.cu").read_text("utf-8")
     options = ("--std=c++17", *(f"-D{macro}={C_TYPES.get(str(value), value)}" for macro, value in macros.items()))
-    return cupy.RawModule(code=source, options=options).get_function(name)
+    return cupy.RawModule(code=source, options=options)

@@ -6,10 +6,10 @@
 //   - in a product it multiplies its tile: it takes ROWS terms of the sums of COLUMNS elements of the result;
 //   - between products it owns one element [s][j] of the memory, adds up that element's sums, and does what the
 //     equations do elementwise.
-// Compiled with REAL (float or double), WIDTH (H, rounded up to a multiple of 32) and SAMPLES (at most WIDTH / 32, so that
-// there is a thread for each element). What lies beyond H or B counts as zero. docs/gpu.md walks through it.
+// Compiled with REAL (float or double), ROWS and COLUMNS of a tile, WIDTH (H, rounded up to a multiple of ROWS * COLUMNS)
+// and SAMPLES (at most WIDTH / (ROWS * COLUMNS), so that there is a thread for each element). What lies beyond H or B
+// counts as zero. docs/gpu.md walks through it.
 
-constexpr int ROWS = 16, COLUMNS = 2;
 constexpr int SLICES = WIDTH / ROWS, GROUP = WIDTH / COLUMNS, THREADS = SLICES * GROUP;
 
 typedef REAL Tile[ROWS][COLUMNS];
@@ -19,7 +19,9 @@ typedef REAL Sums[SLICES][SAMPLES][WIDTH];  // [p][s][j]: the terms of slice p i
 // Fill this thread's tile of U, or of its transpose with down = 1 and across = H.
 __device__ void load(Tile& w, const REAL* U, int H, int down, int across)
 {
+#pragma unroll
     for (int r = 0; r < ROWS; ++r)
+#pragma unroll
         for (int n = 0; n < COLUMNS; ++n) {
             const int k = threadIdx.x / GROUP * ROWS + r, j = threadIdx.x % GROUP + n * GROUP;
             w[r][n] = k < H && j < H ? U[k * down + j * across] : 0;

@@ -16,6 +16,7 @@ from . import cuda
 
 Array: TypeAlias = "cupy.ndarray"
 
+ROWS, COLUMNS = 16, 2  # of each recurrent matrix, in the registers of one thread
 LARGEST = {"float32": 128, "float64": 64}  # H whose three recurrent matrices the registers of one block can hold
 
 
@@ -62,15 +63,16 @@ def backward(
 
 
 def _launch(name: str, shape: tuple[int, int, int], arguments: tuple[Any, ...]) -> None:
-    T, B, H = shape
-    width = -(-H // 32) * 32
-    # As many samples a block as keep every multiprocessor busy, while each element of theirs has a thread of its own.
-    samples = min(width // 32, -(-B // _processors()))
-    kernel = cuda.kernel("gru_sequence", name, REAL=arguments[0].dtype.name, WIDTH=width, SAMPLES=samples)
-    blocks, threads = -(-B // samples), width * width // 32
+    (T, B, H), REAL, tile = shape, arguments[0].dtype.name, ROWS * COLUMNS
+    width = -(-H // tile) * tile
+    threads = width * width // tile
+    # As few samples a block as keep every multiprocessor busy, and no more than leave each element a thread of its own.
+    samples = min(threads // width, -(-B // _processors(cupy.cuda.runtime.getDevice())))
+    macros = {"REAL": REAL, "ROWS": ROWS, "COLUMNS": COLUMNS, "WIDTH": width, "SAMPLES": samples}
+    kernel, blocks = cuda.kernel("gru_sequence", name, **macros), -(-B // samples)
     kernel((blocks,), (threads,), (*arguments, np.int32(T), np.int32(B), np.int32(H)))
 
 
 @cache
-def _processors() -> int:
-    return cupy.cuda.Device().attributes["MultiProcessorCount"]
+def _processors(device: int) -> int:
+    return cupy.cuda.Device(device).attributes["MultiProcessorCount"]

@@ -18,9 +18,11 @@ extern "C" __global__ void softmax_cross_entropy(
             highest = row[k] > highest ? row[k] : highest;
         for (int k = 0; k < K; ++k)
             sum += exp(row[k] - highest);  // (S1)
+        const REAL log_sum = log(sum);
+        const LABEL label = labels[i];
         for (int k = 0; k < K; ++k) {
-            const REAL log_p = row[k] - highest - log(sum);  // (S1) (S2)
-            const REAL y = k == labels[i];
+            const REAL log_p = row[k] - highest - log_sum;  // (S1) (S2)
+            const REAL y = k == label;
             nats -= y * log_p;               // (S3)
             drow[k] = (exp(log_p) - y) / B;  // (dS)
         }
