@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from threadpoolctl import threadpool_limits
+
+from .backend import BACKENDS
+from .files import replace_file
 
 BLAS_VARIABLES = {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"}
 
@@ -50,6 +54,49 @@ def output_file(text: str) -> Path:
     if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"{text!r} cannot be written to")
     return path
+
+
+def output_folder(text: str) -> Path:
+    """Return the path of a folder to be written to, there or to be made, given as an option."""
+    path = Path(text)
+    there = next(folder for folder in (path, *path.resolve().parents) if folder.exists())
+    if not text or not there.is_dir() or not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder that can be written to")
+    return path
+
+
+def figure_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every script that draws figures takes."""
+    parser.add_argument(
+        "--backend", choices=BACKENDS, default="numpy", help="array library; cupy needs an NVIDIA GPU (default: numpy)"
+    )
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of everything that is drawn (default: 0)")
+    parser.add_argument(
+        "--out",
+        type=output_folder,
+        default="runs/figures",
+        metavar="DIR",
+        help="folder of the figures (default: %(default)s)",
+    )
+
+
+def write_figures(out: Path, **figures: Any) -> None:
+    """Write each figure as a small PNG file of its name into the folder `out`, made if need be, and say where.
+
+    Raises
+    ------
+    OSError
+        The folder or a file cannot be written.
+    """
+    from PIL import Image
+
+    out.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        path, drawn = out / f"{name}.png", io.BytesIO()
+        figure.savefig(drawn, format="png")
+        small = Image.open(drawn).convert("RGB").quantize(256, kmeans=1)  # a palette: a third of the size
+        replace_file(path, lambda file, small=small: small.save(file, format="png", optimize=True))
+        print(f"Figure: {path}")
 
 
 def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: int = 1) -> None:

@@ -23,7 +23,7 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure = _figure(8, 3.6)
+    figure = new_figure(8, 3.6)
     loss, accuracy = figure.subplots(1, 2)
     epochs = history["epoch"]
     loss.plot(
@@ -56,7 +56,7 @@ def digit_grid(images: np.ndarray, predictions: np.ndarray, labels: np.ndarray, 
     """
     columns = 8
     rows = -(-len(images) // columns)
-    figure = _figure(8, 1.15 * rows + 0.6)
+    figure = new_figure(8, 1.15 * rows + 0.6)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
@@ -85,7 +85,7 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, title: str) ->
     counts = np.zeros((K, K), int)
     np.add.at(counts, (labels, predictions), 1)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) * 100
-    figure = _figure(6.4, 5.8)
+    figure = new_figure(6.4, 5.8)
     axes = figure.subplots()
     # The mistakes are the news: the scale of colours is theirs, and the diagonal is left white.
     mistakes = np.where(np.eye(K, dtype=bool), np.nan, shares)
@@ -109,7 +109,7 @@ def step_size(curves: dict[str, list[tuple[float, float]]]) -> Figure:
     ----------
     curves : for each method, points (h, norm-relative error)
     """
-    figure = _figure(8, 4.2)
+    figure = new_figure(8, 4.2)
     axes = figure.subplots()
     for (name, points), color, marker in zip(curves.items(), (OTHER, OURS, RIGHT), "sod", strict=True):
         h, error = np.array(points).T
@@ -131,7 +131,7 @@ def step_times(rows: dict[int, list[dict[str, Any]]], machine: str) -> Figure:
         median ``ms`` and the quartiles ``low`` and ``high``, in milliseconds
     machine : what they were measured on
     """
-    figure = _figure(8, 1.3 + 0.36 * max(map(len, rows.values())))
+    figure = new_figure(8, 1.3 + 0.36 * max(map(len, rows.values())))
     panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)[0]
     for axes, (B, programs) in zip(panels, rows.items(), strict=True):
         names = [row["name"] for row in programs]
@@ -148,7 +148,8 @@ def step_times(rows: dict[int, list[dict[str, Any]]], machine: str) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, `width` by `height` inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")

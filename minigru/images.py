@@ -1,0 +1,102 @@
+"""A person's own picture of a digit, brought to the form of the images that a model was trained on."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LEAST_CONTRAST = 0.1  # of the range from black to white, below which a picture shows nothing
+PAPER = 0.15  # of the darkest ink: what is fainter is paper
+BOX = {28: 20}  # an MNIST digit fills 20 of 28 pixels; scikit-learn's small digits fill all of theirs
+
+
+class ImageError(RuntimeError):
+    """A file is not an image, or shows nothing; the message says which."""
+
+
+def read(path: Path) -> np.ndarray:
+    """Return a picture as brightness, (height, width) floats from 0 (black) to 1 (white).
+
+    Colours become grey. What is transparent becomes white under dark strokes and black under light ones.
+
+    Raises
+    ------
+    ImageError
+        There is no such file, or it is not an image that Pillow reads whole.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings(), Image.open(path) as file:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _brightness(ImageOps.exif_transpose(file))
+    except FileNotFoundError:
+        raise ImageError(f"there is no image {path}") from None
+    except UnidentifiedImageError:
+        raise ImageError(f"{path} is not an image; expected a PNG, or another format that Pillow reads") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise ImageError(f"{path} has too many pixels; expected a picture of one digit") from None
+    except (OSError, ValueError, SyntaxError) as error:  # SyntaxError is Pillow's word for a broken PNG
+        raise ImageError(f"{path} cannot be read ({error})") from error
+
+
+def _brightness(picture: Any) -> np.ndarray:
+    if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+        return np.clip(np.asarray(picture, np.float64) / 65535, 0, 1)
+    grey, alpha = np.asarray(picture.convert("RGBA").convert("LA"), np.float64).transpose(2, 0, 1) / 255
+    strokes_are_dark = (grey * alpha).sum() <= 0.5 * alpha.sum()
+    return alpha * grey + (1 - alpha) * strokes_are_dark
+
+
+def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
+    """Bring a picture to the form of MNIST (LeCun et al. 1998), or of scikit-learn's digits.
+
+    Light ink on a dark ground, cropped, scaled to fill a box of 20x20 pixels without changing its shape, and moved so
+    that its centre of mass is that of the 28x28 field. With another `side` the box is the whole field.
+
+    Parameters
+    ----------
+    brightness : (height, width) floats from 0 (black) to 1 (white)
+    side : of the result, in pixels
+
+    Returns
+    -------
+    ink : (side, side) float32 from 0 (background) to 1 (ink)
+
+    Raises
+    ------
+    ImageError
+        The picture is blank.
+    """
+    from PIL import Image
+
+    low, high = brightness.min(), brightness.max()
+    if high - low < LEAST_CONTRAST:
+        raise ImageError("the picture is blank: it has no strokes that stand out from its background")
+    frame = np.concatenate([brightness[0], brightness[-1], brightness[1:-1, 0], brightness[1:-1, -1]])
+    ground = float(np.median(frame))
+    ink = ground - brightness if ground - low > high - ground else brightness - ground
+    ink = ink / ink.max()
+    ink[ink < PAPER] = 0
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+    box = BOX.get(side, side)
+    height, width = (max(1, round(box * length / max(ink.shape))) for length in ink.shape)
+    picture = Image.fromarray(ink.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
+    ink = np.asarray(picture)
+    ink = ink / ink.max()
+
+    top, left = (_offset(ink.sum(axis=1 - axis), side) for axis in (0, 1))
+    field = np.zeros((side, side), np.float32)
+    field[top : top + height, left : left + width] = ink
+    return field
+
+
+def _offset(mass: np.ndarray, side: int) -> int:
+    """Return where to put a profile (n,) so that its centre of mass is in the middle of `side`, and all of it inside."""
+    centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
+    return int(np.clip(round(side / 2 - centre), 0, side - len(mass)))

@@ -1,0 +1,36 @@
+"""Show a mini-batch of training images with their labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigru import BackendUnavailable, cli, data, get_backend, story_plots
+from minigru.data import DataUnavailable
+
+
+def main() -> int:
+    """Draw a batch, print its labels, and write the figure."""
+    parser = cli.Parser(description=__doc__)
+    cli.figure_options(parser)
+    parser.add_argument("--data", choices=data.DATA, default="auto", help="which images (default: auto)")
+    parser.add_argument("--batch-size", type=cli.positive, default=16, metavar="B", help="how many (default: 16)")
+    options = parser.parse_args()
+    with cli.exit_on(2, ValueError, BackendUnavailable, DataUnavailable, OSError):
+        backend = get_backend(options.backend)
+        dataset = data.load(options.data)
+        n = len(dataset.x_train)
+        if options.batch_size > n:
+            raise ValueError(f"--batch-size is {options.batch_size}; expected at most the {n:,} training images")
+        chosen = np.random.default_rng(options.seed).permutation(n)[: options.batch_size]
+        x = backend.to_device(dataset.x_train[chosen])  # as a model gets it
+        y = dataset.y_train[chosen]
+        (B, T, D), dtype = x.shape, x.dtype
+        title = f"A mini-batch of {dataset.name.replace('mnist', 'MNIST')}: x ({B}, {T}, {D})"
+        print(f"{title} {dtype} from {float(x.min()):g} to {float(x.max()):g}, y ({B},)")
+        print("labels: " + " ".join(map(str, y)))
+        cli.write_figures(options.out, batch=story_plots.labelled(backend.to_host(x), y, title))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
