@@ -95,7 +95,7 @@ def write_figures(out: Path, **figures: Any) -> None:
         path, drawn = out / f"{name}.png", io.BytesIO()
         figure.savefig(drawn, format="png")
         small = Image.open(drawn).convert("RGB").quantize(256, kmeans=1)  # a palette: a third of the size
-        replace_file(path, lambda file, small=small: small.save(file, format="png", optimize=True))
+        replace_file(path, lambda file, small=small: small.save(file, "png", optimize=True))  # type: ignore[misc]
         print(f"Figure: {path}")
 
 

@@ -97,6 +97,6 @@ def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
 
 
 def _offset(mass: np.ndarray, side: int) -> int:
-    """Return where to put a profile (n,) so that its centre of mass is in the middle of `side`, and all of it inside."""
+    """Return where a profile (n,) has to start so that its centre of mass is the middle of `side`, and it fits."""
     centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
     return int(np.clip(round(side / 2 - centre), 0, side - len(mass)))

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OURS, OTHER, WRONG, RIGHT = "#0b5fa5", "#d1700b", "#c0392b", "#2e7d32"
+COLORS = (OTHER, "#7d8a97", OURS, RIGHT, WRONG)  # of several curves
+GATES: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1}
 
 
 def training_curves(history: pd.DataFrame, title: str) -> Figure:

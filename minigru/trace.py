@@ -41,8 +41,8 @@ def gates(model: SequenceClassifier, x: Any) -> Trace:
         raise ValueError("the model is a plain RNN, which has no gates; expected one with cell 'gru'")
     x = _steps(model, x)
     c, caches = reference.gru_forward(x, _zeros(model, x), _parameters(model, "gru"))
-    _, _, gamma_u, gamma_r, c_tilde, _ = zip(*caches, strict=True)
-    return Trace(*(np.stack(steps, axis=1) for steps in (gamma_u, gamma_r, c_tilde, c)))
+    gamma_u, gamma_r, c_tilde = (np.stack([cache[place] for cache in caches]) for place in (2, 3, 4))
+    return Trace(*(array.swapaxes(0, 1) for array in (gamma_u, gamma_r, c_tilde, c)))
 
 
 def answers(model: SequenceClassifier, c: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def train(cell: str, distances: range, options: argparse.Namespace) -> SequenceC
     return model
 
 
-def test_sentences(distances: range, options: argparse.Namespace) -> dict[int, tasks.Sentences]:
+def unseen(distances: range, options: argparse.Namespace) -> dict[int, tasks.Sentences]:
     """Make sentences to test on, for each distance up to half as long again as the longest in training."""
     rng = np.random.default_rng([options.seed, 1])
     longest = distances[-1] * 3 // 2
@@ -125,7 +125,7 @@ def main() -> int:
     with cli.exit_on(2, ValueError, BackendUnavailable), cli.exit_on(1, FloatingPointError):
         sentence = tasks.sentence(options.sentence)
         for training, distances in TRAINING.items():
-            tests = test_sentences(distances, options)
+            tests = unseen(distances, options)
             models = {name: train(cell, distances, options) for name, cell in CELLS.items()}
             found[training] = {name: score(model, tests) for name, model in models.items()}
             print_scores(training, found[training])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigru import BackendUnavailable, SequenceClassifier, cli, data, story_plots, trace, trained
+from minigru import BackendUnavailable, SequenceClassifier, cli, data, digit_plots, trace, trained
 from minigru.checkpoint import CheckpointError
 from minigru.config import Config
 from minigru.data import Dataset, DataUnavailable
@@ -129,7 +129,7 @@ def main() -> int:
     probabilities = trace.answers(model, seen.c)
     print_digit(probabilities, label)
     print_averages(mean, accuracy, spreads)
-    reading = story_plots.reading(
+    reading = digit_plots.reading(
         image,
         *(array[:, order] for array in (seen.gamma_u, seen.gamma_r, seen.c)),
         probabilities,
@@ -143,7 +143,7 @@ def main() -> int:
     said = {int(unit): f"$\\Gamma_u$ {mean[:, unit].mean():.2f} on average" for unit in units}
     print("\nUnits drawn: " + ", ".join(f"{unit} (mean gate {mean[:, unit].mean():.2f})" for unit in units))
     c = trace.gates(model, dataset.x_test[shown]).c[:, :, units]
-    memory = story_plots.memory(c, dataset.y_test[shown], said, spreads)
+    memory = digit_plots.memory(c, dataset.y_test[shown], said, spreads)
     with cli.exit_on(2, OSError):
         cli.write_figures(options.out, gates=reading, memory=memory)
     return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minigru import BackendUnavailable, cli, data, images, story_plots, trained
+from minigru import BackendUnavailable, cli, data, digit_plots, images, trained
 from minigru.checkpoint import CheckpointError
 from minigru.data import DataUnavailable
 from minigru.images import ImageError
@@ -63,7 +63,7 @@ def main() -> int:
                 raise ImageError(f"{path}: {error}") from None
             probabilities = model.predict_proba(x)
             report(probabilities, None, [path.name[:13]])
-            figure = story_plots.answers(x, probabilities, None, f"{path.name}, and what the model saw", original)
+            figure = digit_plots.answers(x, probabilities, None, f"{path.name}, and what the model saw", original)
         else:
             dataset = data.load(config.data)
             x, y = dataset.x_test, dataset.y_test
@@ -74,7 +74,7 @@ def main() -> int:
             title = f"The mistakes that the model is surest of, of {len(dataset.y_test):,} test images"
             if not options.worst:
                 title = f"Test image {chosen[0]:,} of {dataset.name.replace('mnist', 'MNIST')}"
-            figure = story_plots.answers(x, probabilities, y, title)
+            figure = digit_plots.answers(x, probabilities, y, title)
         what = "image" if options.image is not None else "worst" if options.worst else "index"
         cli.write_figures(options.out, **{f"predict_{what}": figure})
     return 0

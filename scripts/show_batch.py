@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigru import BackendUnavailable, cli, data, get_backend, story_plots
+from minigru import BackendUnavailable, cli, data, digit_plots, get_backend
 from minigru.data import DataUnavailable
 
 
@@ -28,7 +28,7 @@ def main() -> int:
         title = f"A mini-batch of {dataset.name.replace('mnist', 'MNIST')}: x ({B}, {T}, {D})"
         print(f"{title} {dtype} from {float(x.min()):g} to {float(x.max()):g}, y ({B},)")
         print("labels: " + " ".join(map(str, y)))
-        cli.write_figures(options.out, batch=story_plots.labelled(backend.to_host(x), y, title))
+        cli.write_figures(options.out, batch=digit_plots.labelled(backend.to_host(x), y, title))
     return 0
 
 

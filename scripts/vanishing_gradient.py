@@ -1,9 +1,9 @@
 """Measure how far back a gradient reaches, and who learns to recall the first symbol of a long sequence.
 
-A sequence is one of 8 symbols to recall, then T - 1 symbols of another alphabet. Three models of equal width are trained
-from scratch for each T, on the same number of fresh batches, by the same Adam: the plain RNN, the GRU as minigru starts
-it (b_u = -1), and the GRU with its update gates started for the length (Tallec & Ollivier 2018). The gradient of the
-loss with respect to the memory after every step is taken before and after training.
+A sequence is one of 8 symbols to recall, then T - 1 symbols of another alphabet. Three models of equal width are
+trained from scratch for each T, on the same number of fresh batches, by the same Adam: the plain RNN, the GRU as
+minigru starts it (b_u = -1), and the GRU with its update gates started for the length (Tallec & Ollivier 2018). The
+gradient of the loss with respect to the memory after every step is taken before and after training.
 """
 
 from __future__ import annotations

@@ -1,0 +1,457 @@
+"""The scripts of the story: what they print is what they measured and drew, and bad input is one sentence."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+
+import agreement
+import gates
+import make_figures
+import numpy as np
+import predict
+import pytest
+import show_batch
+import vanishing_gradient
+from helpers import ROOT, run_script
+from matplotlib.image import imread
+from PIL import Image
+
+from minigru import checkpoint, data, digit_plots, story_plots, tasks, trace, trained
+from minigru.checkpoint import CheckpointError
+from minigru.config import Config
+from minigru.training import Trainer
+
+FIVE = ROOT / "docs" / "figures" / "five.png"
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return data.load("digits")
+
+
+def make_run(folder, dataset, **changes):
+    config = Config(data="digits", **{"hidden_size": 16, "epochs": 3, "lr": 1e-2, "seed": 3, **changes})
+    trainer = Trainer(config, dataset, folder)
+    trainer.run(quiet=True)
+    return folder, trainer
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, dataset):
+    return make_run(tmp_path_factory.mktemp("run"), dataset)
+
+
+@pytest.fixture(scope="module")
+def rnn_run(tmp_path_factory, dataset):
+    return make_run(tmp_path_factory.mktemp("rnn"), dataset, model="rnn")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Call a script's main with arguments; return its status, stdout and stderr."""
+
+    def calling(script, *arguments):
+        monkeypatch.setattr("sys.argv", [f"{script.__name__}.py", *map(str, arguments)])
+        try:
+            status = script.main()
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return calling
+
+
+def assert_pictures(folder, *names):
+    assert {path.name for path in folder.iterdir()} == {f"{name}.png" for name in names}
+    for name in names:
+        picture = imread(folder / f"{name}.png")
+        assert picture.shape[1] >= 480
+        assert picture[..., :3].std() > 0.05
+        assert (folder / f"{name}.png").stat().st_size < 120_000
+
+
+# --- The trained model -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["run", "rnn_run"])
+def test_a_trained_model_is_the_one_that_was_saved(which, request, dataset):
+    folder, trainer = request.getfixturevalue(which)
+    for path in (folder, folder / "checkpoint.npz"):
+        model, config = trained.load(path)
+        assert np.array_equal(model.logits(dataset.x_test), trainer.model.logits(dataset.x_test))
+        assert config == trainer.config
+
+
+@pytest.mark.parametrize("damage", ["no linear.b", "scalar weight", "thin weight"])
+def test_a_checkpoint_without_its_arrays_is_refused(damage, run, tmp_path):
+    arrays, meta = checkpoint.read(run[0] / "checkpoint.npz")
+    if damage == "no linear.b":
+        del arrays["linear.b"]
+    else:
+        arrays["gru.W_u"] = np.array(1.0) if damage == "scalar weight" else arrays["gru.W_u"][:16]
+    path = tmp_path / "checkpoint.npz"
+    np.savez(path, **arrays, meta=np.array(json.dumps(meta)))
+    with pytest.raises(CheckpointError, match="are not those of a model"):
+        trained.load(path)
+
+
+# --- Why not a plain RNN ---------------------------------------------------------------------------------------------
+
+
+def test_vanishing_gradient_end_to_end(tmp_path):
+    options = (
+        "--lengths",
+        4,
+        28,
+        "--steps",
+        60,
+        "--hidden-size",
+        8,
+        "--seed",
+        1,
+        "--out",
+        tmp_path / "new" / "figures",
+    )
+    result = run_script("vanishing_gradient.py", *options)
+    assert result.returncode == 0, result.stderr
+    assert_pictures(tmp_path / "new" / "figures", "vanishing_gradient")
+    rows = re.findall(r"^ +(4|28) +([\d.]+) +([\d.]+) +([\d.]+)$", result.stdout, re.MULTILINE)
+    assert [row[0] for row in rows] == ["4", "28"]
+    assert all(0 <= float(value) <= 100 for row in rows for value in row[1:])
+    assert len(re.findall(r"^ +28  .*\de[-+]\d+ +\S+e[-+]\d+$", result.stdout, re.MULTILINE)) == 3
+    assert "At T = 28 these still learn (at least 98 %)" in result.stdout
+    assert run_script("vanishing_gradient.py", *options).stdout == result.stdout
+
+
+def test_the_crossover_at_a_small_size():
+    """At T = 28 the gradient of the RNN is lost at the start, and it learns nothing; that of the GRU is not."""
+    options = argparse.Namespace(seed=0, hidden_size=16, backend="numpy", steps=350, lr=5e-3, curriculum=False)
+    accuracy, norms = {}, {}
+    for name in (vanishing_gradient.RNN, vanishing_gradient.TIMED):
+        accuracy[name], norms[name] = vanishing_gradient.measure(name, 28, options)
+    rnn, gru = accuracy.values()
+    assert rnn < 60
+    assert gru >= 98
+    (rnn_before, _), (gru_before, gru_after) = norms.values()
+    assert rnn_before[1] / rnn_before[-1] < 1e-4
+    assert gru_before[1] / gru_before[-1] > 1e-2
+    assert gru_after[1] / gru_after[-1] > 1e-1
+
+
+def test_all_models_of_a_length_are_trained_on_the_same_batches():
+    options = argparse.Namespace(seed=0, steps=10, curriculum=False)
+    first, second = vanishing_gradient.batches(5, options), vanishing_gradient.batches(5, options)
+    for _ in range(3):
+        assert all(np.array_equal(one, other) for one, other in zip(next(first), next(second), strict=True))
+
+
+def test_a_curriculum_grows_to_the_whole_length():
+    batches = vanishing_gradient.batches(20, argparse.Namespace(seed=0, steps=10, curriculum=True))
+    lengths = [next(batches)[0].shape[1] for _ in range(10)]
+    assert lengths == [3, 6, 9, 12, 15, 18, 20, 20, 20, 20]
+
+
+def test_the_figure_of_vanishing_gradients_shows_its_numbers():
+    norms = {4: {"A": (np.array([1e-14, 0.1, 1, 2, 4]), np.array([8.0, 4, 2, 2, 2]))}}
+    figure = story_plots.vanishing(norms, {"A": {4: 50.0, 9: 75.0}}, 12.5)
+    panel, below = (part.axes[0] for part in figure.subfigs)
+    before, after = panel.lines[:2]
+    assert np.array_equal(before.get_xdata(), [0, 1, 2, 3])  # what is as good as zero is left out
+    assert before.get_ydata() == pytest.approx([1, 0.5, 0.25, 0.025])
+    assert after.get_ydata() == pytest.approx([1, 1, 1, 2, 4])
+    assert (before.get_linestyle(), after.get_linestyle()) == ("--", "-")
+    assert list(below.lines[0].get_xdata()) == [4, 9]
+    assert list(below.lines[0].get_ydata()) == [50, 75]
+
+
+# --- The cat that was full -------------------------------------------------------------------------------------------
+
+
+def test_agreement_end_to_end(tmp_path):
+    options = ("--steps", 20, "--hidden-size", 8, "--tests", 20, "--out", tmp_path / "f")
+    result = run_script("agreement.py", *options, "--sentence", "the kings near the cat")
+    assert result.returncode == 0, result.stderr
+    assert_pictures(tmp_path / "f", "agreement", "agreement_gates")
+    assert result.stdout.count("accuracy (%) by distance") == result.stdout.count("by distractors") == 2
+    assert (
+        len(re.findall(r"^(?:GRU|RNN) on distances longer than any in training: [\d.]+ %$", result.stdout, re.M)) == 4
+    )
+    assert "candidate has the sign of the memory" in result.stdout
+
+
+class Constant:
+    """A model that says "was" whatever it reads."""
+
+    def predict(self, x):
+        return np.zeros(len(x), int)
+
+
+def test_scores_count_the_right_verbs_by_distance_and_by_distractors():
+    made = [tasks.sentence(text) for text in ("the cat near the dogs", "the cats near the dog", "the cat near the dog")]
+    joined = tasks.Sentences(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
+    many = tasks.Sentences(*(np.concatenate([part] * 30) for part in joined))
+    few = tasks.sentence("the cats that saw the dog that saw the dog")
+    scores = agreement.score(Constant(), {3: many, 8: few})
+    assert scores.by_distance == pytest.approx({3: 200 / 3, 8: 0})
+    assert scores.by_distractors == pytest.approx({0: 100, 1: 50})  # two distractors are in one sentence only
+
+
+def test_tests_reach_half_as_far_again():
+    tests = agreement.unseen(range(13), argparse.Namespace(seed=0, tests=2))
+    assert list(tests) == [0, *range(2, 19)]
+    assert all(made.words.shape == (2, distance + 2) for distance, made in tests.items())
+
+
+def test_carriers_are_the_units_that_the_number_changes(rng):
+    options = argparse.Namespace(seed=0, steps=150, hidden_size=8, backend="numpy", lr=1e-2)
+    model = agreement.train("gru", range(5), options)
+    made = tasks.sentences(rng, 40, 4)
+    assert (model.predict(made.x) == made.y).mean() > 0.95
+    order = agreement.carriers(model, made)
+    changes = []
+    for i in range(40):
+        one = tasks.Sentences(*(part[i : i + 1] for part in made))
+        c, other = (trace.gates(model, each.x).c[0, -1] for each in (one, tasks.other_number(one)))
+        changes.append((c - other) * (1 - 2 * one.y[0]))
+    size = np.abs(np.mean(changes, axis=0))
+    assert sorted(order) == list(range(8))
+    assert (np.diff(size[order]) <= 1e-12).all()
+    assert size[order[0]] > 0.2
+
+
+def test_the_figures_of_agreement_show_their_numbers():
+    by_distance = {"short": {"RNN": {0: 100.0, 5: 60.0}, "GRU": {0: 100.0, 5: 99.0}}}
+    by_distractors = {"short": {"RNN": {0: 90.0, 1: 50.0}, "GRU": {0: 100.0, 1: 98.0}}}
+    left, right = story_plots.agreement(by_distance, by_distractors, {"short": 3}).axes
+    assert [list(line.get_ydata()) for line in left.lines[:2]] == [[100, 60], [100, 99]]
+    assert [list(line.get_ydata()) for line in right.lines[:2]] == [[90, 50], [100, 98]]
+    gates_of, memories = np.array([[0.1, 0.2], [0.9, 0.3], [0.5, 0.4]]), {"a": np.eye(3, 2), "b": -np.eye(3, 2)}
+    above, below, _ = story_plots.sentence(["the", "cat", "ran"], gates_of, memories, np.array([7, 2]), "title").axes
+    assert np.array_equal(above.images[0].get_array(), gates_of.T)
+    assert [text.get_text() for text in above.get_yticklabels()] == ["unit 7", "unit 2"]
+    assert [text.get_text() for text in below.get_xticklabels()] == ["the", "cat", "ran"]
+    assert list(below.lines[0].get_ydata()) == [1, 0, 0]
+
+
+# --- Gates and memory ------------------------------------------------------------------------------------------------
+
+
+def test_gates_of_a_checkpoint_end_to_end(run, tmp_path):
+    result = run_script("gates.py", "--checkpoint", run[0], "--index", 5, "--out", tmp_path / "f")
+    assert result.returncode == 0, result.stderr
+    assert_pictures(tmp_path / "f", "gates", "memory")
+    accuracy = run[1].history["test_accuracy_percent"].iloc[-1]
+    by_row = re.search(r"^accuracy(.*)$", result.stdout, re.MULTILINE)[1].split()
+    assert len(by_row) == 8
+    assert float(by_row[-1]) == pytest.approx(accuracy, abs=0.51)
+
+
+def test_gates_without_a_checkpoint_trains_first(call, tmp_path, monkeypatch):
+    monkeypatch.setitem(gates.EPOCHS, "digits", 1)
+    status, out, err = call(gates, "--data", "digits", "--out", tmp_path / "f")
+    assert status == 0
+    assert "training for 1 epochs" in err
+    assert "epoch 1/1" in out
+    assert_pictures(tmp_path / "f", "gates", "memory")
+
+
+def test_averages_are_those_of_all_images_at_once(run, dataset, monkeypatch):
+    model = run[1].model
+    seen = trace.gates(model, dataset.x_test)
+    monkeypatch.setattr(gates, "CHUNK", 77)
+    mean, accuracy, shares = gates.average(model, dataset)
+    assert mean == pytest.approx(seen.gamma_u.mean(axis=0), rel=1e-9)
+    assert accuracy[-1] == pytest.approx((model.predict(dataset.x_test) == dataset.y_test).mean())
+    for gate in ("gamma_u", "gamma_r"):
+        assert shares[gate].sum() == pytest.approx(100)
+        low = 100 * (getattr(seen, gate) < 0.1).mean()
+        assert shares[gate][: gates.BINS // 10].sum() == pytest.approx(low, abs=1e-9)
+
+
+def test_the_untrained_model_is_the_one_that_the_run_started_from(run, dataset, tmp_path):
+    fresh = Trainer(run[1].config, dataset, tmp_path)
+    assert np.array_equal(gates.untrained(run[1].model, run[1].config).vector, fresh.model.vector)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ([0, 5, 5, 5], "since row 2"),
+        ([5, 5, 5, 5], "since row 1"),
+        ([5, 5, 5, 0], "never"),
+        ([5, 0, 5, 5], "since row 3"),
+    ],
+)
+def test_when_it_knows(path, said, capsys):
+    probabilities = np.full((4, 10), 0.005)
+    probabilities[range(4), path] = 0.955
+    gates.print_digit(probabilities, 5)
+    assert capsys.readouterr().out.endswith(f"and to the end: {said}\n")
+
+
+def test_the_figures_of_gates_show_their_numbers(rng):
+    T, H, K = 8, 6, 10
+    arrays = [rng.random((T, H)) for _ in range(3)]
+    image, probabilities = rng.random((T, 8)), rng.random((T, K))
+    mean, accuracy = rng.random(T), rng.random(T)
+    axes = digit_plots.reading(image, *arrays, probabilities, mean, accuracy, "title").axes[:6]
+    for panel, expected in zip(axes, [image, *arrays, probabilities], strict=False):
+        assert np.array_equal(panel.images[0].get_array(), expected)
+    assert [list(line.get_xdata()) for line in axes[5].lines] == [list(mean), list(accuracy)]
+    memories, shares = rng.uniform(-1, 1, (2, T, 4)), rng.random(10)
+    spreads = {gate: {"before": shares, "after": shares[::-1]} for gate in ("gamma_u", "gamma_r")}
+    figure = digit_plots.memory(memories, np.array([3, 7]), {4: "a", 1: "b", 0: "c", 2: "d"}, spreads)
+    above, below = figure.subfigs
+    for place, panel in enumerate(above.axes):
+        assert [list(line.get_ydata()) for line in panel.lines[:2]] == [list(c) for c in memories[:, :, place]]
+    assert np.array_equal(below.axes[1].patches[1].get_data().values, shares[::-1])
+
+
+# --- The data and the answers ----------------------------------------------------------------------------------------
+
+
+def test_show_batch_shows_what_the_seed_chose(call, tmp_path, dataset, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(digit_plots, "labelled", lambda *args, f=digit_plots.labelled: drawn.append(args) or f(*args))
+    status, out, _ = call(show_batch, "--data", "digits", "--batch-size", 11, "--seed", 4, "--out", tmp_path / "f")
+    assert status == 0
+    assert_pictures(tmp_path / "f", "batch")
+    (images, labels, _), chosen = drawn[0], np.random.default_rng(4).permutation(len(dataset.x_train))[:11]
+    assert np.array_equal(images, dataset.x_train[chosen])
+    assert "labels: " + " ".join(map(str, dataset.y_train[chosen])) in out
+    assert np.array_equal(labels, dataset.y_train[chosen])
+
+
+def test_predict_of_a_test_image(run, dataset, tmp_path):
+    result = run_script("predict.py", run[0], "--index", 9, "--out", tmp_path / "f")
+    assert result.returncode == 0, result.stderr
+    assert_pictures(tmp_path / "f", "predict_index")
+    row = result.stdout.splitlines()[1].split()
+    probabilities = run[1].model.predict_proba(dataset.x_test[9:10])[0]
+    assert row[:4] == ["test", "9", str(probabilities.argmax()), str(dataset.y_test[9])]
+    assert [float(value) for value in row[4:]] == pytest.approx(100 * probabilities, abs=0.06)
+
+
+def test_predict_of_a_picture_shows_what_the_model_saw(run, call, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(digit_plots, "answers", lambda *args, f=digit_plots.answers: drawn.append(args) or f(*args))
+    status, out, _ = call(predict, run[0], "--image", FIVE, "--out", tmp_path / "f")
+    assert status == 0
+    assert_pictures(tmp_path / "f", "predict_image")
+    x, probabilities = drawn[0][:2]
+    assert x.shape == (1, 8, 8)
+    assert np.array_equal(run[1].model.predict_proba(x), probabilities)
+    assert out.splitlines()[1].split()[:3] == ["five.png", str(probabilities.argmax()), "?"]
+
+
+@pytest.mark.parametrize("worst", [["-"], ["--image", "-"]])
+def test_the_worst_mistakes_come_first(worst, run, call, tmp_path, dataset):
+    status, out, _ = call(predict, run[0], *worst, "--out", tmp_path / "f")
+    assert status == 0
+    assert_pictures(tmp_path / "f", "predict_worst")
+    rows = [line.split() for line in out.splitlines()[1:] if line.startswith("test")]
+    probabilities = run[1].model.predict_proba(dataset.x_test)
+    sure = np.where(probabilities.argmax(axis=1) != dataset.y_test, probabilities.max(axis=1), 0)
+    assert [int(row[1]) for row in rows] == list(np.argsort(-sure, kind="stable")[: len(rows)])
+    assert all(row[2] != row[3] for row in rows)
+    assert 1 <= len(rows) <= predict.WORST
+
+
+def test_predict_without_a_choice_draws_one_by_the_seed(run, call, tmp_path):
+    said = [call(predict, run[0], "--seed", seed, "--out", tmp_path)[1].splitlines()[1] for seed in (0, 0, 1)]
+    assert said[0] == said[1] != said[2]
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_answers_draw_image_and_probabilities(n, rng):
+    images, probabilities = rng.random((n, 8, 8)), rng.dirichlet(np.ones(10), n)
+    labels = probabilities.argmax(axis=1)
+    labels[0] = (labels[0] + 1) % 10
+    axes = digit_plots.answers(images, probabilities, labels, "title").axes
+    assert len(axes) == 2 * n
+    for place in range(n):
+        picture, bars = axes[2 * place : 2 * place + 2]
+        assert np.array_equal(picture.images[0].get_array(), images[place])
+        assert [bar.get_height() for bar in bars.patches] == pytest.approx(100 * probabilities[place])
+        assert picture.get_title() == f"read {probabilities[place].argmax()}, is {labels[place]}"
+        assert picture.title.get_color() == (digit_plots.WRONG if place == 0 else "black")
+
+
+# --- Bad input -------------------------------------------------------------------------------------------------------
+
+
+def bad_files(folder):
+    (folder / "foreign.npz").write_bytes(b"not an archive")
+    np.savez(folder / "other.npz", W=np.ones(3))
+    (folder / "text.png").write_text("a five")
+    Image.new("L", (30, 30), 255).save(folder / "blank.png")
+    (folder / "file").write_text("")
+
+
+BAD = [
+    (predict, ["{tmp}/nothing"], "there is no checkpoint {tmp}/nothing"),
+    (predict, ["{tmp}"], "there is no checkpoint {tmp}/checkpoint.npz"),
+    (predict, ["{tmp}/foreign.npz"], "is damaged or is not a checkpoint of minigru"),
+    (predict, ["{tmp}/other.npz"], "is damaged or is not a checkpoint of minigru"),
+    (predict, ["{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
+    (predict, ["{run}", "--index", "-1"], "--index is -1; expected 0 to 359"),
+    (predict, ["{run}", "--index", "two"], "--index"),
+    (predict, ["{run}", "--image", "{tmp}/none.png"], "there is no image {tmp}/none.png"),
+    (predict, ["{run}", "--image", "{tmp}/text.png"], "text.png is not an image"),
+    (predict, ["{run}", "--image", "{tmp}/blank.png"], "blank.png: the picture is blank"),
+    (predict, ["{run}", "--image", "{tmp}/blank.png", "--index", "1"], "not allowed with"),
+    (predict, ["{run}", "five.png"], "five.png"),
+    (predict, ["{run}", "--out", "{tmp}/file"], "is no folder that can be written to"),
+    (predict, ["{run}", "--out", "{tmp}/file/below"], "is no folder that can be written to"),
+    (predict, ["{run}", "--out", ""], "is no folder that can be written to"),
+    (gates, ["--checkpoint", "{tmp}/nothing"], "there is no checkpoint"),
+    (gates, ["--checkpoint", "{rnn}"], "is a plain RNN, which has no gates"),
+    (gates, ["--checkpoint", "{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
+    (gates, ["--checkpoint", "{run}", "--data", "digits"], "not allowed with"),
+    (show_batch, ["--data", "digits", "--batch-size", "1438"], "expected at most the 1,437 training images"),
+    (show_batch, ["--seed", "-1"], "-1 is negative"),
+    (agreement, ["--sentence", "the walrus slept"], "'walrus' is not in the vocabulary"),
+    (agreement, ["--lr", "-1"], "lr is -1.0"),
+    (vanishing_gradient, ["--lengths", "1"], "--lengths holds 1"),
+    (vanishing_gradient, ["--steps", "0"], "0 is not positive"),
+]
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"), BAD, ids=[f"{s.__name__} {' '.join(a)}" for s, a, _ in BAD]
+)
+def test_bad_input_is_one_sentence_and_exit_2(script, arguments, message, run, rnn_run, call, tmp_path):
+    bad_files(tmp_path)
+    known = {"tmp": tmp_path, "run": run[0], "rnn": rnn_run[0]}
+    if "--out" not in arguments:
+        arguments = [*arguments, "--out", "{tmp}/figures"]
+    status, _, err = call(script, *(argument.format(**known) for argument in arguments))
+    assert status == 2
+    assert message.format(**known) in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "figures").exists()
+
+
+# --- All of them -----------------------------------------------------------------------------------------------------
+
+
+def test_make_figures_runs_each_script_of_the_story(call, tmp_path, run):
+    _, out, _ = call(make_figures, "--dry-run", "--run", tmp_path / "r", "--out", tmp_path)
+    scripts = re.findall(r"^\$ python scripts/(\S+)", out, re.MULTILINE)
+    assert scripts[0] == "train_mnist.py"
+    assert set(scripts[1:]) == {"show_batch.py", "vanishing_gradient.py", "agreement.py", "gates.py", "predict.py"}
+    _, out, _ = call(make_figures, "--dry-run", "--run", run[0], "--out", tmp_path)
+    assert "train_mnist.py" not in out
+
+
+def test_every_figure_of_the_story_is_on_the_page_and_small():
+    page = (ROOT / "docs" / "story.md").read_text("utf-8")
+    shown = set(re.findall(r"!\[[^\]]+\]\(figures/(\w+)\.png\)", page))
+    made = {"vanishing_gradient", "agreement", "agreement_gates", "gates", "memory"}
+    assert shown == made | {"batch", "predict_index", "predict_image", "predict_worst"}
+    for name in shown:
+        path = ROOT / "docs" / "figures" / f"{name}.png"
+        assert path.stat().st_size < 120_000
+        assert 480 <= imread(path).shape[1] <= 1000
