@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -43,6 +44,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not positive; expected a whole number from 1 up")
+    return number
+
+
+def rate(text: str) -> float:
+    """Return a learning rate given as an option."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no learning rate; expected a finite number above 0")
     return number
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigru import BackendUnavailable, SequenceClassifier, cli, story_plots, tasks, trace
+from minigru import BackendUnavailable, SequenceClassifier, cli, get_backend, story_plots, tasks, trace
 
 B, UNITS, FEWEST = 32, 5, 30  # sentences a batch, units that are drawn, sentences that make a percentage
 CELLS = {"RNN": "rnn", "GRU": "gru"}
@@ -115,29 +115,31 @@ def main() -> int:
     cli.figure_options(parser)
     parser.add_argument("--steps", type=cli.positive, default=1500, metavar="N", help="batches of 32 (default: 1500)")
     parser.add_argument("--hidden-size", type=cli.positive, default=32, metavar="H", help="width (default: 32)")
-    parser.add_argument("--lr", type=float, default=3e-3, metavar="RATE", help="of Adam (default: 3e-3)")
+    parser.add_argument("--lr", type=cli.rate, default=3e-3, metavar="RATE", help="of Adam (default: 3e-3)")
     parser.add_argument("--tests", type=cli.positive, default=1000, metavar="N", help="a distance (default: 1000)")
     parser.add_argument("--sentence", default=SENTENCE, metavar="TEXT", help=f"to draw (default: {SENTENCE!r})")
     options = parser.parse_args()
     cli.limit_blas(None, B, options.hidden_size)
     found: dict[str, dict[str, Scores]] = {}
     drawn = None
-    with cli.exit_on(2, ValueError, BackendUnavailable), cli.exit_on(1, FloatingPointError):
+    with cli.exit_on(2, ValueError, BackendUnavailable):
+        get_backend(options.backend)
         sentence = tasks.sentence(options.sentence)
-        for training, distances in TRAINING.items():
-            tests = unseen(distances, options)
+    for training, distances in TRAINING.items():
+        tests = unseen(distances, options)
+        with cli.exit_on(1, FloatingPointError):
             models = {name: train(cell, distances, options) for name, cell in CELLS.items()}
-            found[training] = {name: score(model, tests) for name, model in models.items()}
-            print_scores(training, found[training])
-            longer = [made for distance, made in tests.items() if distance > distances[-1]]
-            for name, model in models.items():
-                right = np.concatenate([model.predict(made.x) == made.y for made in longer])
-                print(f"{name} on distances longer than any in training: {100 * right.mean():.2f} %")
-            if drawn is None:
-                made = tests[max(tests)]
-                units = carriers(models["GRU"], made)[:UNITS]
-                drawn = draw_sentence(models["GRU"], sentence, units)
-                print_gates(models["GRU"], made, units)
+        found[training] = {name: score(model, tests) for name, model in models.items()}
+        print_scores(training, found[training])
+        longer = [made for distance, made in tests.items() if distance > distances[-1]]
+        for name, model in models.items():
+            right = np.concatenate([model.predict(made.x) == made.y for made in longer])
+            print(f"{name} on distances longer than any in training: {100 * right.mean():.2f} %")
+        if drawn is None:
+            made = tests[max(tests)]
+            units = carriers(models["GRU"], made)[:UNITS]
+            drawn = draw_sentence(models["GRU"], sentence, units)
+            print_gates(models["GRU"], made, units)
     with cli.exit_on(2, OSError):
         figure = story_plots.agreement(
             {training: {name: s.by_distance for name, s in scores.items()} for training, scores in found.items()},

@@ -118,7 +118,7 @@ def main() -> int:
         n = len(dataset.x_test)
         if not 0 <= options.index < n:
             raise ValueError(f"--index is {options.index}; expected 0 to {n - 1}, one of the test images")
-        before, after = (average(m, dataset) for m in (untrained(model, config), model))
+    before, after = (average(m, dataset) for m in (untrained(model, config), model))
     mean, accuracy, _ = after
     spreads = {
         gate: {"before training": before[2][gate], "after training": after[2][gate]} for gate in ("gamma_u", "gamma_r")

@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=cli.positive, default=500, metavar="N", help="batches of 32 (default: 500)")
     parser.add_argument("--hidden-size", type=cli.positive, default=32, metavar="H", help="width (default: 32)")
-    parser.add_argument("--lr", type=float, default=5e-3, metavar="RATE", help="of Adam (default: 5e-3)")
+    parser.add_argument("--lr", type=cli.rate, default=5e-3, metavar="RATE", help="of Adam (default: 5e-3)")
     parser.add_argument(
         "--curriculum", action="store_true", help="begin with short sequences, and reach T after 70 %% of the steps"
     )
@@ -79,18 +79,18 @@ def main() -> int:
     accuracy: dict[str, dict[int, float]] = {name: {} for name in names}
     norms: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     drawn = [T for T in options.lengths if T in DRAWN] or options.lengths[-1:]
-    with cli.exit_on(2, ValueError, BackendUnavailable):
+    with cli.exit_on(2, BackendUnavailable):
         get_backend(options.backend)
-        print("Accuracy (%) in recalling the first of T symbols; guessing gives 12.5 %")
-        print(f"{'T':>5}" + "".join(f"{name:>16}" for name in names), flush=True)
-        for T in options.lengths:
-            found = {}
-            for name in names:
-                with cli.exit_on(1, FloatingPointError):
-                    accuracy[name][T], found[name] = measure(name, T, options)
-            print(f"{T:5d}" + "".join(f"{accuracy[name][T]:16.1f}" for name in names), flush=True)
-            if T in drawn:
-                norms[T] = found
+    print("Accuracy (%) in recalling the first of T symbols; guessing gives 12.5 %")
+    print(f"{'T':>5}" + "".join(f"{name:>16}" for name in names), flush=True)
+    for T in options.lengths:
+        found = {}
+        for name in names:
+            with cli.exit_on(1, FloatingPointError):
+                accuracy[name][T], found[name] = measure(name, T, options)
+        print(f"{T:5d}" + "".join(f"{accuracy[name][T]:16.1f}" for name in names), flush=True)
+        if T in drawn:
+            norms[T] = found
     print("\nNorm of dLoss/da at the first step, relative to the last:")
     print(f"{'T':>5}  {'':16}{'at the start':>16}{'after training':>16}")
     for T, models in norms.items():

@@ -20,8 +20,8 @@ def seven(height=60, width=90):
     return picture
 
 
-def save(path, array, mode=None):
-    Image.fromarray(array, mode).save(path) if mode else Image.fromarray(array).save(path)
+def save(path, array):
+    Image.fromarray(array).save(path)
     return images.read(path)
 
 
@@ -89,6 +89,11 @@ def test_every_mode_is_read_as_brightness(mode, tmp_path):
         Image.fromarray(array).convert(mode).save(tmp_path / "a.png")
         brightness = images.read(tmp_path / "a.png")
     assert brightness == pytest.approx(seven(), abs=0.01)
+
+
+def test_16_bits_keep_their_greys(tmp_path):
+    array = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+    assert save(tmp_path / "a.png", array) == pytest.approx(array / 65535, abs=1e-4)
 
 
 @pytest.mark.parametrize("ink", [0, 255])
