@@ -58,7 +58,8 @@ def obtain(options: argparse.Namespace) -> tuple[SequenceClassifier, Config, Dat
 
 def untrained(model: SequenceClassifier, config: Config) -> SequenceClassifier:
     """Return the model as it was before its training."""
-    return SequenceClassifier(model.cell.input_size, config.hidden_size, model.num_classes, rng=config.seed)
+    D, K = model.cell.input_size, model.num_classes
+    return SequenceClassifier(D, config.hidden_size, K, dtype=config.dtype, rng=config.seed)
 
 
 def average(model: SequenceClassifier, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fake_device
 import numpy as np
 import pytest
 from helpers import randomise, relative
 
-from minigru import SequenceClassifier, trace
+from minigru import SequenceClassifier, tasks, trace
 
 B, T, D, H, K = 3, 7, 4, 5, 3
 
@@ -85,3 +86,16 @@ def test_bad_input_is_named(call, message, rng):
     made, x, _ = model("gru", rng)
     with pytest.raises(ValueError, match=message):
         call(made, x)
+
+
+def test_a_model_on_a_device_is_trained_and_traced_like_one_on_the_host():
+    seen = []
+    for backend in (fake_device.fake_backend(), "numpy"):
+        made, rng = SequenceClassifier(6, H, 3, backend=backend, rng=1), np.random.default_rng(2)
+        tasks.expect_length(made, 9, rng)
+        tasks.fit(made, (tasks.recall(rng, 8, 9, 3) for _ in range(5)), 5, 1e-2, "test")
+        x, y = tasks.recall(rng, 4, 9, 3)
+        inside = trace.gates(made, x)
+        norms = trace.gradient_norms(made, made.backend.to_device(x), y)
+        seen.append(np.concatenate([np.ravel(part) for part in (*inside, trace.answers(made, inside.c), norms)]))
+    assert relative(*seen) < 1e-5
