@@ -139,13 +139,13 @@ def sentence(text: str) -> Sentences:
     Raises
     ------
     ValueError
-        A word is not one of `WORDS`, or the second is no noun.
+        A word is not one of `WORDS`, or it does not begin with "the" and a noun.
     """
     words = text.split()
     unknown = [word for word in words if word not in WORDS]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not in the vocabulary; expected words of: {' '.join(WORDS)}")
-    if words[1:2] == [] or words[1] not in SINGULAR + PLURAL:
+    if len(words) < 2 or words[0] != "the" or words[1] not in SINGULAR + PLURAL:
         raise ValueError(
             f"{text!r} does not begin with a subject; expected 'the', then one of: {' '.join(SINGULAR + PLURAL)}"
         )

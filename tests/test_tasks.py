@@ -87,6 +87,7 @@ BAD = {
     "K is 0": lambda rng: tasks.recall(rng, 1, 3, 0),
     "'walrus' is not in the vocabulary": lambda rng: tasks.sentence("the walrus that slept"),
     "does not begin with a subject": lambda rng: tasks.sentence("the that cat"),
+    "'that cat' does not begin": lambda rng: tasks.sentence("that cat"),
     "'' does not begin": lambda rng: tasks.sentence(""),
     "plain RNN, which has no gates": lambda rng: tasks.expect_length(SequenceClassifier(2, 2, 2, "rnn"), 5, rng),
     "T is 1": lambda rng: tasks.expect_length(SequenceClassifier(2, 2, 2), 1, rng),
