@@ -1,0 +1,153 @@
+"""The directive ``beside``: a source file, every line of it, each tagged line beside the equation that it implements.
+
+::
+
+    .. beside:: minigru/gru.py
+
+The equations are those under the headings ``### (G1) Update gate`` of the Markdown in this folder; the lines are those
+that end in a comment with their tags, ``# (G1) (F5)``, or ``// (G1)`` in CUDA. A tag without a partner ends the build.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from listing import TAG, Row, Unit, files_with_tags, partnerless, read_equations, read_rows, read_tags, read_units
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_for_filename
+from shapes import shapes_of_files
+from sphinx import addnodes
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+
+def raw(text: str) -> nodes.Node:
+    """Return HTML as a node."""
+    return nodes.raw("", text, format="html")
+
+
+def anchor(unit: Unit, tag: str = "") -> str:
+    """Name the place of a unit, or of an equation in it, on its page."""
+    return "-".join(filter(None, [nodes.make_id(unit.title) or "top", tag]))
+
+
+class Beside(SphinxDirective):
+    """Show a file of the repository beside its equations."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return what comes first in the file, and a section for each function after it."""
+        app, path = self.env.app, Path(self.env.app.srcdir).parent / self.arguments[0]
+        self.env.note_dependency(str(path))
+        self.equations, self.shapes = app.beside_equations, app.beside_shapes[path]
+        self.tags, source = read_tags(path), path.read_text("utf-8")
+        self.text = ["", *source.splitlines()]
+        lexer = get_lexer_for_filename(path.name, stripnl=False)
+        self.html = ["", *highlight(source, lexer, HtmlFormatter(nowrap=True)).splitlines()]
+
+        units = read_units(path)
+        links = "".join(f'<li><a href="#{anchor(unit)}">{escape(unit.title)}</a></li>' for unit in units if unit.title)
+        found = [raw(f'<nav class="functions" aria-label="Functions"><ul>{links}</ul></nav>')]
+        for unit in units:
+            rows = read_rows(path, unit)
+            while rows[1:] and not rows[0].tags and not rows[1].tags:
+                rows[:2] = [Row(rows[0].first, rows[1].last, [])]
+            content = [node for row in rows for node in self.row(unit, row)]
+            if unit.title:
+                title = nodes.title("", "", nodes.literal("", unit.title))
+                content = [nodes.section("", title, *content, ids=[anchor(unit)])]
+            found += content
+        return found
+
+    def row(self, unit: Unit, row: Row) -> list[nodes.Node]:
+        """Return equations, shapes and code side by side; code that comes before any of them is as wide as both."""
+        numbers = range(row.first, row.last + 1)
+        lines = "".join(self.line(unit, number) for number in numbers)
+        code = f'<div class="code highlight"><pre>{lines}</pre></div>'
+        if not row.tags:
+            plain = " plain" if row.first == unit.first else ""
+            return [raw(f'<div class="row{plain}">{code}</div>')]
+        equations = [node for tag in row.tags for node in self.equation(unit, tag, numbers)]
+        opening, closing = (
+            '<div class="row tagged"><div class="equations">',
+            f"</div>{self.shape_list(numbers)}{code}</div>",
+        )
+        return [raw(opening), *equations, raw(closing)]
+
+    def equation(self, unit: Unit, tag: str, numbers: range) -> list[nodes.Node]:
+        """Return an equation where its tag comes first in a function, and its name alone where it comes again."""
+        title, formulas, link = self.equations[tag]
+        lines = [number for number in range(unit.first, unit.last + 1) if tag in self.tags.get(number, [])]
+        here = [number for number in lines if number in numbers]
+        first = here[0] == lines[0]
+        place = f' id="{anchor(unit, tag)}"' if first else ""
+        up = "../" * self.env.docname.count("/")
+        head = (
+            f'<div class="equation"{place} data-tags="{tag}">'
+            f'<p><a class="tag" href="#L{here[0]}" aria-label="({tag}), line {here[0]} of the code">({tag})</a> '
+            f'<a class="derivation" href="{up}{escape(link)}">{escape(title)}</a></p>'
+        )
+        return [raw(head), *(nodes.math_block(tex, tex) for tex in formulas if first), raw("</div>")]
+
+    def shape_list(self, numbers: range) -> str:
+        """Return the shapes of the arrays on these lines, arrays of one shape together."""
+        arrays: dict[str, dict[str, str]] = {}
+        for number in numbers:
+            for name, shape in self.shapes.get(number, {}).items():
+                arrays.setdefault(shape, {})[name] = f"<code>{escape(name)}</code>"
+        items = "".join(f"<li>{', '.join(names.values())} <span>{shape}</span></li>" for shape, names in arrays.items())
+        return f'<ul class="shapes" aria-label="Shapes">{items}</ul>' if items else ""
+
+    def line(self, unit: Unit, number: int) -> str:
+        """Return a line of code; its tags are links to their equations."""
+
+        def link(match: re.Match[str]) -> str:
+            label = f"Equation {match[0]}, {escape(self.equations[match[1]].title)}"
+            return f'<a href="#{anchor(unit, match[1])}" data-tags="{match[1]}" aria-label="{label}">{match[0]}</a>'
+
+        text, html, data = self.text[number], self.html[number], ""
+        if number in self.tags:
+            code, comment = re.split(r"(?=(?:#|//)(?: \([A-Za-z0-9]+\))+\s*</span>$)", html)
+            html = f'{code}<span class="tags">{TAG.sub(link, comment)}</span>'
+            data = f' data-tags="{" ".join(self.tags[number])}"'
+        rule = " rule" if re.match(r"\s*(#|//) ---", text) else ""
+        indent = len(text) - len(text.lstrip())
+        place = f'id="L{number}" data-line="{number}"{data} style="--indent: {indent}ch"'
+        return f'<span class="line{rule}" {place}>{html}\n</span>'
+
+
+def read_everything(app: Any) -> None:
+    """Read the equations, hold the tags against them, and measure the shapes."""
+    files = files_with_tags(Path(app.srcdir).parent / "minigru")
+    app.beside_equations = read_equations(Path(app.srcdir))
+    alone = partnerless(files, app.beside_equations)
+    if alone:
+        raise ExtensionError("\n".join(["tags without a partner:", *alone]))
+    app.beside_shapes = shapes_of_files(files)
+
+
+def link_to_pages(app: Any, doctree: nodes.document) -> None:
+    """Let a link to a file of the package lead to its page, not to a copy of the file."""
+    for node in [*doctree.findall(addnodes.download_reference)]:
+        path = (Path(app.srcdir, app.env.docname).parent / node["reftarget"]).resolve()
+        package = Path(app.srcdir).parent.resolve() / "minigru"
+        if package in path.parents:
+            inside = path.relative_to(package)
+            known = any(path.samefile(file) for file in app.beside_shapes)
+            page = f"/code/{inside}" if known else f"/api/minigru.{'.'.join(inside.with_suffix('').parts)}"
+            options = {"reftype": "doc", "refdomain": "std", "refexplicit": True, "refdoc": app.env.docname}
+            node.replace_self(addnodes.pending_xref("", *node.children, reftarget=page, **options))
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register the directive, and what holds the tags together."""
+    app.add_directive("beside", Beside)
+    app.connect("builder-inited", read_everything)
+    app.connect("doctree-read", link_to_pages)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

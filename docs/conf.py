@@ -1,0 +1,63 @@
+"""How Sphinx makes the site: from the Markdown in this folder, the docstrings, and the code beside its equations."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from sphinx.ext.apidoc import main as apidoc
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = HERE.parent / "minigru"
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
+
+from listing import files_with_tags  # noqa: E402
+
+import minigru  # noqa: E402
+
+project = "minigru"
+copyright = "the maintainers of minigru, MIT licence"
+release = minigru.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",  # its role "autolink" is the default one
+    "sphinx.ext.viewcode",
+    "numpydoc",
+    "mathml",
+    "beside",
+]
+exclude_patterns = ["_build", "_templates", "README.md"]  # index.rst includes README.md
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # "array_like (B, D)" is a type for people
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+
+default_role = "autolink"
+autosummary_generate = False
+autodoc_mock_imports = ["cupy", "mpi4py"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+numpydoc_show_class_members = False
+html_theme = "furo"
+html_title = "minigru"
+html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["minigru.css"]
+html_js_files = ["beside.js"]
+html_copy_source = False
+html_show_sphinx = False
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
+
+# A page for each module, and one for each file with tagged lines, beside its equations.
+for folder in ("api", "code"):
+    shutil.rmtree(HERE / folder, ignore_errors=True)
+options = ["--separate", "--no-toc", "--module-first", "--templatedir", f"{HERE}/_templates/api"]
+apidoc(["-q", *options, "--output-dir", f"{HERE}/api", f"{PACKAGE}"])
+for path in files_with_tags(PACKAGE):
+    name = path.relative_to(PACKAGE).as_posix()
+    page = HERE / "code" / f"{name}.rst"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(f":hide-toc:\n\n{name}\n{'=' * len(name)}\n\n.. beside:: minigru/{name}\n", "utf-8")
