@@ -35,7 +35,7 @@ def label(node: ast.expr) -> str:
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str):
         return node.slice.value
     if isinstance(node, ast.Attribute):
-        return f"{label(node.value)}.T" if node.attr == "T" else node.attr
+        return f"{label(node.value)}.{node.attr}" if node.attr in ("T", "real") else node.attr
     return ast.unparse(node)
 
 
