@@ -40,6 +40,7 @@ autodoc_mock_imports = ["cupy", "mpi4py"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
+highlight_language = "text"
 html_theme = "furo"
 html_title = "minigru"
 html_math_renderer = "mathml"
