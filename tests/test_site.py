@@ -236,7 +236,7 @@ def test_text_and_mathematics_stand_out_in_light_dark_and_print(media, site, pag
 
 def test_shapes_are_those_of_the_run(site):
     def shapes(name: str, tag: str) -> str:
-        rows = (site / "code" / f"{name}.html").read_text("utf-8").split('<div class="row tagged">')
+        rows = (site / "code" / f"{name}.html").read_text("utf-8").split('<div class="row tagged"')
         (row, *_) = (row for row in rows if f'data-tags="{tag}"' in row)
         return re.sub(r"<[^>]+>", "", re.search(r'<ul class="shapes".*?</ul>', row, re.DOTALL)[0].replace("</li>", ";"))
 

@@ -74,10 +74,9 @@ class Beside(SphinxDirective):
             plain = " plain" if row.first == unit.first else ""
             return [raw(f'<div class="row{plain}">{code}</div>')]
         equations = [node for tag in row.tags for node in self.equation(unit, tag, numbers)]
-        opening, closing = (
-            '<div class="row tagged"><div class="equations">',
-            f"</div>{self.shape_list(numbers)}{code}</div>",
-        )
+        names = ", ".join(f"({tag}) {escape(self.equations[tag].title)}" for tag in row.tags)
+        opening = f'<div class="row tagged" role="group" aria-label="{names}"><div class="equations">'
+        closing = f"</div>{self.shape_list(numbers)}{code}</div>"
         return [raw(opening), *equations, raw(closing)]
 
     def equation(self, unit: Unit, tag: str, numbers: range) -> list[nodes.Node]:
