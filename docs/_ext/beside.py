@@ -20,7 +20,7 @@ from listing import TAG, Row, Unit, files_with_tags, partnerless, read_equations
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_for_filename
-from shapes import shapes_of_files
+from shapes import shapes_of_package
 from sphinx import addnodes
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -43,9 +43,9 @@ class Beside(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return what comes first in the file, and a section for each function after it."""
-        app, path = self.env.app, Path(self.env.app.srcdir).parent / self.arguments[0]
-        self.env.note_dependency(str(path))
-        self.equations, self.shapes = app.beside_equations, app.beside_shapes[path]
+        docs = Path(self.env.srcdir)
+        path = docs.parent / self.arguments[0]
+        self.equations, self.shapes = read_equations(docs), shapes_of_package(docs.parent / "minigru")[path]
         self.tags, source = read_tags(path), path.read_text("utf-8")
         self.text = ["", *source.splitlines()]
         lexer = get_lexer_for_filename(path.name, stripnl=False)
@@ -121,32 +121,31 @@ class Beside(SphinxDirective):
         return f'<span class="line{rule}" {place}>{html}\n</span>'
 
 
-def read_everything(app: Any) -> None:
-    """Read the equations, hold the tags against them, and measure the shapes."""
-    files = files_with_tags(Path(app.srcdir).parent / "minigru")
-    app.beside_equations = read_equations(Path(app.srcdir))
-    alone = partnerless(files, app.beside_equations)
+def hold_tags_to_equations(app: Any) -> None:
+    """End the build where a tag has no partner."""
+    docs = Path(app.srcdir)
+    alone = partnerless(files_with_tags(docs.parent / "minigru"), read_equations(docs))
     if alone:
         raise ExtensionError("\n".join(["tags without a partner:", *alone]))
-    app.beside_shapes = shapes_of_files(files)
 
 
 def link_to_pages(app: Any, doctree: nodes.document) -> None:
     """Let a link to a file of the package lead to its page, not to a copy of the file."""
+    docs, docname = Path(app.srcdir).resolve(), app.env.docname
+    package = docs.parent / "minigru"
     for node in [*doctree.findall(addnodes.download_reference)]:
-        path = (Path(app.srcdir, app.env.docname).parent / node["reftarget"]).resolve()
-        package = Path(app.srcdir).parent.resolve() / "minigru"
+        path = ((docs / docname).parent / node["reftarget"]).resolve()
         if package in path.parents:
             inside = path.relative_to(package)
-            known = any(path.samefile(file) for file in app.beside_shapes)
-            page = f"/code/{inside}" if known else f"/api/minigru.{'.'.join(inside.with_suffix('').parts)}"
-            options = {"reftype": "doc", "refdomain": "std", "refexplicit": True, "refdoc": app.env.docname}
+            module = ".".join(["minigru", *inside.with_suffix("").parts])
+            page = f"/code/{inside.as_posix()}" if path in files_with_tags(package) else f"/api/{module}"
+            options = {"reftype": "doc", "refdomain": "std", "refexplicit": True, "refdoc": docname}
             node.replace_self(addnodes.pending_xref("", *node.children, reftarget=page, **options))
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Register the directive, and what holds the tags together."""
     app.add_directive("beside", Beside)
-    app.connect("builder-inited", read_everything)
+    app.connect("builder-inited", hold_tags_to_equations)
     app.connect("doctree-read", link_to_pages)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +41,7 @@ class Row(NamedTuple):
     tags: list[str]
 
 
+@cache
 def read_equations(docs: Path) -> dict[str, Equation]:
     """Return the equation of every tag that has a heading in the Markdown."""
     found = {}
@@ -56,6 +58,7 @@ def read_tags(path: Path) -> Tags:
     return {number: TAG.findall(match[1]) for number, line in lines if (match := TAGS_OF_A_LINE.search(line))}
 
 
+@cache
 def files_with_tags(package: Path) -> dict[Path, Tags]:
     """Return the files of the package that have tagged lines, with their tags."""
     files = {path: read_tags(path) for path in sorted(package.rglob("*")) if path.suffix in CODE}
@@ -141,8 +144,9 @@ def read_rows(path: Path, unit: Unit) -> list[Row]:
         if number <= done or number not in tags:
             continue
         first, last = statements.get(number, (number, number))
-        while first - 1 > done and '"""' not in lines[first - 1] and depth(first - 1) >= depth(first):
-            first -= 1
+        before, at = statements.get(first - 1, (first - 1, 0))[0], depth(first)
+        while before > done and depth(before) == at and '"""' not in lines[before]:
+            first, before = before, statements.get(before - 1, (before - 1, 0))[0]
         add(first - 1, [])
         while tags.get(last + 1) == tags[number]:
             last = statements.get(last + 1, (last + 1, last + 1))[1]

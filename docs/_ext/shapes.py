@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import numpy as np
+from listing import files_with_tags
 
 import minigru
 from minigru import reference
@@ -82,7 +84,7 @@ def run_everything() -> None:
     reference.adam(theta, np.ones_like(theta), np.zeros_like(theta), np.zeros_like(theta), 1)
 
 
-def measure(tagged: dict[Path, set[int]], run: Callable[[], None] = run_everything) -> dict[Path, Shapes]:
+def measure(tagged: dict[Path, set[int]]) -> dict[Path, Shapes]:
     """Run, and return the shape of every array on every tagged line of the given files."""
     watched = {str(path): watch_list(path, lines) for path, lines in tagged.items()}
     found: dict[Path, Shapes] = {path: {} for path in tagged}
@@ -113,7 +115,7 @@ def measure(tagged: dict[Path, set[int]], run: Callable[[], None] = run_everythi
     before = sys.gettrace()
     sys.settrace(enter)
     try:
-        run()
+        run_everything()
     finally:
         sys.settrace(before)
     return found
@@ -132,8 +134,10 @@ def in_a_text(path: Path, known: dict[str, str]) -> Shapes:
     return {number: {name: known[name] for name in found if name in known} for number, found in names.items()}
 
 
-def shapes_of_files(files: dict[Path, dict[int, list[str]]]) -> dict[Path, Shapes]:
-    """Return the shapes in each file, given its tagged lines: measured where it runs, and read where it does not."""
+@cache
+def shapes_of_package(package: Path) -> dict[Path, Shapes]:
+    """Return the shapes in each file with tagged lines: measured where it runs, and read where it does not."""
+    files = files_with_tags(package)
     found = measure({path: {*tags} for path, tags in files.items() if path.suffix == ".py"})
     kernels = [lines for path, lines in found.items() if path.name == "numpy_kernels.py"]
     known = {name: shape for lines in kernels for arrays in lines.values() for name, shape in arrays.items()}
