@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 
+import pytest
 from helpers import ROOT, run_script
 
 
@@ -42,3 +43,20 @@ def test_every_link_between_the_documents_leads_somewhere():
             if anchor:
                 headings = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
                 assert anchor in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings], anchor
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_mathematics_is_written_as_github_renders_it(page):
+    text = re.sub(r"^```.*?^```$|`[^`]*`", "code", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    block = re.compile(r"(?<=\n\n)\$\$\n[^$]+\n\$\$\n(?=\n|\Z)")  # a blank line before and after
+    assert len(block.findall(text)) == text.count("$$") / 2
+    for line in block.sub("", text).splitlines():
+        pieces = line.split("$")
+        assert len(pieces) % 2 == 1, f"a formula within a line ends on it: {line}"
+        for before, formula, after in zip(pieces[::2], pieces[1::2], pieces[2::2], strict=False):
+            assert formula == formula.strip() != "", line
+            assert not re.search(r"\w$", before), line
+            assert not re.match(r"\w", after), line
+            assert "|" not in formula or not line.startswith("|"), line
