@@ -37,7 +37,7 @@ TAGGED = [
 def build(docs: Path, out: Path) -> subprocess.CompletedProcess[str]:
     """Build the pages of a folder as the documents say, with nothing kept from an earlier build."""
     command = [sys.executable, "-m", "sphinx", "-W", "-E", "-q", "-d", str(out / "doctrees"), "-b", "html"]
-    return subprocess.run([*command, str(docs), str(out)], capture_output=True, text=True, timeout=300, cwd=docs.parent)
+    return subprocess.run([*command, str(docs), str(out)], capture_output=True, text=True, timeout=300, cwd=ROOT)
 
 
 @pytest.fixture(scope="module")
