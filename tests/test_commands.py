@@ -6,6 +6,7 @@ parts of a chain (``&&``) count one by one. A new command for which there is no 
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
 import subprocess
@@ -27,9 +28,12 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SMALL = {
     "train_mnist.py": "--data digits --epochs 1 --limit 64 --hidden-size 8 --out {folder}/run",
     "check_gradients.py": "--size small",
-    "bench.py": "--batch 2 --length 3 --inputs 2 --hidden-size 4 --rounds 1 --threads 1 --ranks 0",
+    "bench.py": "--batch 2 --length 3 --inputs 2 --hidden-size 4 --rounds 1 --ranks 0",
     "plot_step_size.py": "--out {folder}/figure.png",
     "price_of_speed.py": "--batch 2 --rounds 1",
+    "show_batch.py": "--data digits --out {folder}",
+    "gates.py": "--out {folder}",
+    "predict.py": "--out {folder}",
 }
 # What runs as it is, in an empty folder.
 AS_IT_IS = {"python3 -m venv .venv && source .venv/bin/activate"}
@@ -80,10 +84,48 @@ def test_commands_are_found():
     assert in_ci("python scripts/check_gradients.py")
 
 
+def pytest_collects_tests_for_a_gpu() -> None:
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "--collect-only", "-q"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0
+    assert len(re.findall("^tests/test_gpu.py::", result.stdout, re.MULTILINE)) > 90
+
+
+def the_backend_says_what_is_missing() -> None:
+    if not a_gpu_is_here():
+        with pytest.raises(minigru.BackendUnavailable):
+            minigru.get_backend("cupy")
+
+
+# What is of use on a GPU alone, and what is held to here.
+ON_A_GPU = {
+    "pytest -m gpu": pytest_collects_tests_for_a_gpu,
+    "python -c \"import minigru; minigru.get_backend('cupy')\"": the_backend_says_what_is_missing,
+}
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A small model where the documents have theirs, in runs/story."""
+    run = tmp_path_factory.mktemp("documents") / "runs" / "story"
+    small = ("--data", "digits", "--epochs", "1", "--hidden-size", "8", "--out", run)
+    assert run_script("train_mnist.py", *small).returncode == 0
+    return run
+
+
 @pytest.mark.parametrize("command", PARTS)
-def test_a_command_of_the_documents_runs(command, tmp_path):
+def test_a_command_of_the_documents_runs(command, trained, tmp_path):
     if in_ci(command) or in_another_test(command):
         return
+    if command in ON_A_GPU:
+        return ON_A_GPU[command]()
+    if extras := re.fullmatch(r'pip install -e "\.\[(.+)\]"', command):
+        assert {*extras[1].split(",")} <= {*SETUP["options.extras_require"]}
+        return
+    for name, path in {"runs/story": trained, "docs/figures": ROOT / "docs" / "figures"}.items():
+        command = command.replace(name, str(path))
     found = re.fullmatch(r"(mpiexec -n \d+ )?python scripts/(\w+\.py) ?(.*)", command)
     assert found, f"nothing runs `{command}`: let .ci/run do it, or this test"
     ranks, script, options = found.groups()
@@ -142,7 +184,8 @@ def python_blocks() -> list[str]:
 
 
 @pytest.mark.parametrize("block", python_blocks(), ids=lambda block: block.strip().split("\n")[0][:40])
-def test_a_block_of_python_runs_or_is_an_excerpt(block):
+def test_a_block_of_python_runs_or_is_an_excerpt(block, trained, monkeypatch):
+    monkeypatch.chdir(trained.parents[1])
     if any(block in path.read_text("utf-8") for path in (ROOT / "minigru").glob("*.py")):
         return
     given = next((values for start, values in GIVEN.items() if block.startswith(start)), dict)()
