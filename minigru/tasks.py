@@ -202,7 +202,7 @@ def fit(
     FloatingPointError
         The last loss is not finite.
     """
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     adam, loss = Adam(model, lr), 0.0
     bar = tqdm(range(steps), desc=name, unit="batch", leave=False, disable=not sys.stderr.isatty())
