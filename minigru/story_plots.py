@@ -36,7 +36,7 @@ def vanishing(
         for name, pair in models.items():
             for norm, style in zip(pair, ("--", "-"), strict=True):
                 relative = norm[::-1] / norm[-1]
-                shown = relative >= SMALLEST  # from here on zero, for any optimiser
+                shown = relative >= SMALLEST  # the figure ends here, not the gradient
                 axes.semilogy(np.arange(T + 1)[shown], relative[shown], style, color=colors[name])
         axes.set(title=f"T = {T} steps", xlabel="steps back from the last", xlim=(0, T), ylim=(SMALLEST, 1e4))
         axes.grid(alpha=0.3)

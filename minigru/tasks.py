@@ -206,10 +206,11 @@ def fit(
 
     adam, loss = Adam(model, lr), 0.0
     bar = tqdm(range(steps), desc=name, unit="batch", leave=False, disable=not sys.stderr.isatty())
-    for _, (x, y) in zip(bar, batches, strict=False):
-        loss = model.loss(x, y)
-        model.backward()
-        clip_by_global_norm(model, 1.0)
-        adam.step()
+    with np.errstate(over="ignore", invalid="ignore"):  # the last loss tells it in one sentence
+        for _, (x, y) in zip(bar, batches, strict=False):
+            loss = model.loss(x, y)
+            model.backward()
+            clip_by_global_norm(model, 1.0)
+            adam.step()
     if not math.isfinite(float(loss)):
         raise FloatingPointError(f"the loss of {name} is {float(loss)} after {steps} steps: try a smaller --lr")

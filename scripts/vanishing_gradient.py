@@ -1,9 +1,10 @@
 """Measure how far back a gradient reaches, and who learns to recall the first symbol of a long sequence.
 
-A sequence is one of 8 symbols to recall, then T - 1 symbols of another alphabet. Three models of equal width are
-trained from scratch for each T, on the same number of fresh batches, by the same Adam: the plain RNN, the GRU as
-minigru starts it (b_u = -1), and the GRU with its update gates started for the length (Tallec & Ollivier 2018). The
-gradient of the loss with respect to the memory after every step is taken before and after training.
+A sequence is one of 8 symbols to recall, then T - 1 symbols of another alphabet. Four models of equal width are
+trained from scratch for each T, on the same fresh batches, by the same Adam: the plain RNN as minigru starts it, the
+same with its recurrent weights started orthogonal (Saxe et al. 2014), the GRU as minigru starts it (b_u = -1), and the
+GRU with its update gates started for the length (Tallec & Ollivier 2018). The gradient of the loss with respect to the
+memory after every step is taken before and after training.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ import numpy as np
 from minigru import BackendUnavailable, SequenceClassifier, cli, get_backend, story_plots, tasks, trace
 
 K, B, LEARNED = 8, 32, 98.0  # symbols, sequences a batch, percent
-RNN, PLAIN, TIMED = "RNN", "GRU, b_u = -1", "GRU, b_u for T"
+LONGEST = 10_000  # steps; the test sequences then take 640 MB
+NAMES = RNN, ORTHOGONAL, PLAIN, TIMED = "RNN", "RNN, orthogonal", "GRU, b_u = -1", "GRU, b_u for T"
 DRAWN = (28, 100, 784)  # the lengths whose gradients are drawn
 
 
 def start(name: str, T: int, options: argparse.Namespace) -> SequenceClassifier:
     """Return a model as it is before training."""
-    rng = np.random.default_rng(options.seed)
-    cell = "rnn" if name == RNN else "gru"
-    model = SequenceClassifier(2 * K, options.hidden_size, K, cell, options.backend, rng=rng)
+    rng, H = np.random.default_rng(options.seed), options.hidden_size
+    cell = "rnn" if name in (RNN, ORTHOGONAL) else "gru"
+    model = SequenceClassifier(2 * K, H, K, cell, options.backend, rng=rng)
+    if name == ORTHOGONAL:  # the rows of W_a that meet a_prev; those that meet x stay as they are
+        orthogonal, _ = np.linalg.qr(rng.standard_normal((H, H)))
+        model.params["rnn.W_a"][:H] = model.backend.to_device(orthogonal.astype(model.dtype))
     if name == TIMED:
         tasks.expect_length(model, T, rng)
     return model
@@ -50,6 +55,16 @@ def measure(name: str, T: int, options: argparse.Namespace) -> tuple[float, tupl
     return accuracy, (before, trace.gradient_norms(model, x[:B], y[:B]))
 
 
+def reach(norms: np.ndarray) -> float:
+    """Return what of the gradient reaches the first step, as a share of that at the last; norms (T + 1,)."""
+    return float(norms[1] / norms[-1])
+
+
+def learners(accuracy: dict[str, dict[int, float]], T: int) -> list[str]:
+    """Return the models that have learned the task of T steps."""
+    return [name for name, curve in accuracy.items() if curve[T] >= LEARNED]
+
+
 def parse_args() -> argparse.Namespace:
     """Return the options."""
     parser = cli.Parser(description=__doc__)
@@ -68,6 +83,8 @@ def parse_args() -> argparse.Namespace:
     options.lengths = sorted(set(options.lengths))
     if options.lengths[0] < 2:
         parser.error("--lengths holds 1; expected 2 and more, or there is nothing to remember")
+    if options.lengths[-1] > LONGEST:
+        parser.error(f"--lengths holds {options.lengths[-1]}; expected at most {LONGEST:,}, or memory runs out")
     return options
 
 
@@ -75,31 +92,28 @@ def main() -> int:
     """Train, print what was measured, and draw it."""
     options = parse_args()
     cli.limit_blas(None, B, options.hidden_size)
-    names = (RNN, PLAIN, TIMED)
-    accuracy: dict[str, dict[int, float]] = {name: {} for name in names}
+    accuracy: dict[str, dict[int, float]] = {name: {} for name in NAMES}
     norms: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
     drawn = [T for T in options.lengths if T in DRAWN] or options.lengths[-1:]
     with cli.exit_on(2, BackendUnavailable):
         get_backend(options.backend)
     print("Accuracy (%) in recalling the first of T symbols; guessing gives 12.5 %")
-    print(f"{'T':>5}" + "".join(f"{name:>16}" for name in names), flush=True)
+    print(f"{'T':>5}" + "".join(f"{name:>17}" for name in NAMES), flush=True)
     for T in options.lengths:
         found = {}
-        for name in names:
+        for name in NAMES:
             with cli.exit_on(1, FloatingPointError):
                 accuracy[name][T], found[name] = measure(name, T, options)
-        print(f"{T:5d}" + "".join(f"{accuracy[name][T]:16.1f}" for name in names), flush=True)
+        print(f"{T:5d}" + "".join(f"{accuracy[name][T]:17.1f}" for name in NAMES), flush=True)
         if T in drawn:
             norms[T] = found
     print("\nNorm of dLoss/da at the first step, relative to the last:")
     print(f"{'T':>5}  {'':16}{'at the start':>16}{'after training':>16}")
     for T, models in norms.items():
         for name, pair in models.items():
-            print(f"{T:5d}  {name:16}" + "".join(f"{norm[1] / norm[-1]:16.1e}" for norm in pair))
-    print()
-    for T in [T for T in options.lengths if T >= 100][:1] or options.lengths[-1:]:
-        learned = [name for name in names if accuracy[name][T] >= LEARNED]
-        print(f"At T = {T} these still learn (at least {LEARNED:g} %): {'; '.join(learned) or 'none'}")
+            print(f"{T:5d}  {name:16}" + "".join(f"{reach(norm):16.1e}" for norm in pair))
+    T = next((T for T in options.lengths if T >= 100), options.lengths[-1])
+    print(f"\nAt T = {T} these learn (at least {LEARNED:g} %): {'; '.join(learners(accuracy, T)) or 'none'}")
     with cli.exit_on(2, OSError):
         cli.write_figures(options.out, vanishing_gradient=story_plots.vanishing(norms, accuracy, 100 / K))
     return 0
