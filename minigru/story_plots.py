@@ -74,8 +74,10 @@ def agreement(
     rows = figure.subplots(len(by_distance), 2, sharey=True, squeeze=False)
     for (left, right), (training, models) in zip(rows, by_distance.items(), strict=True):
         for axes, curves in ((left, models), (right, by_distractors[training])):
-            for (name, curve), color, style in zip(curves.items(), (OTHER, OURS), ("s--", "o-"), strict=False):
-                axes.plot(list(curve), list(curve.values()), style, color=color, label=name, markersize=5)
+            looks = ((OTHER, "s--", 8, 3), (OURS, "o-", 4, 2))  # the first on top and hollow: both show where they meet
+            for (name, curve), (color, style, size, order) in zip(curves.items(), looks, strict=False):
+                look: dict[str, Any] = {"color": color, "markersize": size, "zorder": order}
+                axes.plot(list(curve), list(curve.values()), style, label=name, markerfacecolor="none", **look)
             axes.axhline(50, color="gray", linestyle=":", linewidth=1)
             axes.grid(alpha=0.3)
             axes.set_ylim(30, 104)

@@ -24,13 +24,14 @@ class Trace(NamedTuple):
     c: np.ndarray
 
 
-def gates(model: SequenceClassifier, x: Any) -> Trace:
+def gates(model: SequenceClassifier, x: Any, c0: np.ndarray | None = None) -> Trace:
     """Return what a GRU computes as it reads x.
 
     Parameters
     ----------
     model : a classifier with a GRU, on any backend
     x : array_like (B, T, D), finite real numbers
+    c0 : (B, H), the memory before the first step; None is zero
 
     Raises
     ------
@@ -40,7 +41,7 @@ def gates(model: SequenceClassifier, x: Any) -> Trace:
     if "gru.W_u" not in model.params:
         raise ValueError("the model is a plain RNN, which has no gates; expected one with cell 'gru'")
     x = _steps(model, x)
-    c, caches = reference.gru_forward(x, _zeros(model, x), _parameters(model, "gru"))
+    c, caches = reference.gru_forward(x, _zeros(model, x) if c0 is None else c0, _parameters(model, "gru"))
     gamma_u, gamma_r, c_tilde = (np.stack([cache[place] for cache in caches]) for place in (2, 3, 4))
     return Trace(*(array.swapaxes(0, 1) for array in (gamma_u, gamma_r, c_tilde, c)))
 
@@ -102,9 +103,8 @@ def _zeros(model: SequenceClassifier, x: np.ndarray) -> np.ndarray:
 
 def _parameters(model: SequenceClassifier, layer: str) -> dict[str, np.ndarray]:
     """Return the parameters of one layer by their own names, float64 on the host."""
-    named = {name.partition("."): view for name, view in model.params.items()}
     return {
-        name: model.backend.to_host(view).astype(np.float64)
-        for (owner, _, name), view in named.items()
-        if owner == layer
+        name.removeprefix(f"{layer}."): model.backend.to_host(view).astype(np.float64)
+        for name, view in model.params.items()
+        if name.startswith(f"{layer}.")
     }
