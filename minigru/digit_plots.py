@@ -25,6 +25,7 @@ def reading(
     mean_gamma_u: np.ndarray,
     accuracy: np.ndarray,
     title: str,
+    probe: np.ndarray | None = None,
 ) -> Figure:
     """Draw a digit as it is read, row beside row: its gates and memory, the answer so far, and the mean gate.
 
@@ -35,6 +36,7 @@ def reading(
     probabilities : (T, K), after every row
     mean_gamma_u, accuracy : (T,), over a whole test set, accuracy from 0 to 1 if the answer were asked for then
     title : of the figure
+    probe : (T,), the accuracy from 0 to 1 of a layer fitted to the memory after each row, if there is one
     """
     T, K = probabilities.shape
     figure = new_figure(8, 4.2)
@@ -48,16 +50,19 @@ def reading(
         (memory, c, MEMORY, r"memory $c$"),
     ):
         drawn = axes.imshow(array, aspect="auto", interpolation="nearest", **style)
-        axes.set(title=name, xlabel="unit")
+        axes.set(title=name, xlabel="unit, by rank")
         figure.colorbar(drawn, ax=axes, location="bottom", pad=0.02, ticks=(style["vmin"], 0.0, 1.0), aspect=12)
     drawn = answer.imshow(probabilities, aspect="auto", cmap="Purples", vmin=0, vmax=1)
     answer.set(title="answer so far", xlabel="class", xticks=range(K))
     answer.tick_params(axis="x", labelsize=7)
     figure.colorbar(drawn, ax=answer, location="bottom", pad=0.02, ticks=(0, 1), aspect=12)
-    mean.plot(mean_gamma_u, np.arange(T), "-", color=OURS)
-    mean.plot(accuracy, np.arange(T), "--", color=OTHER)
-    mean.text(0.98, 0.97, "mean $\\Gamma_u$", color=OURS, fontsize=9, ha="right", va="top", transform=mean.transAxes)
-    mean.text(0.98, 0.91, "accuracy", color=OTHER, fontsize=9, ha="right", va="top", transform=mean.transAxes)
+    curves = [("mean $\\Gamma_u$", mean_gamma_u, OURS, "-"), ("accuracy", accuracy, OTHER, "--")]
+    if probe is not None:
+        curves.append(("probe", probe, RIGHT, ":"))
+    for place, (name, curve, color, style) in enumerate(curves):
+        mean.plot(curve, np.arange(T), style, color=color)
+        height = 0.97 - 0.06 * place
+        mean.text(0.98, height, name, color=color, fontsize=9, ha="right", va="top", transform=mean.transAxes)
     rows = np.arange(0, T, max(1, T // 7))
     mean.set(title="test set", xlim=(0, 1), xticks=(0, 0.5, 1), ylim=(T - 0.5, -0.5), yticks=rows, yticklabels=rows + 1)
     mean.grid(alpha=0.3)
