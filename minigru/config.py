@@ -69,6 +69,24 @@ class Config:
             checks.whole("limit", self.limit)
 
 
+def saved(path: Path, meta: dict[str, Any]) -> Config:
+    """Return the configuration that a checkpoint was made with, from its meta data.
+
+    Raises
+    ------
+    CheckpointError
+        It has none.
+    """
+    try:
+        config = Config(**meta["config"])
+        if meta["config"].keys() != asdict(config).keys():
+            raise KeyError("options are missing")
+        checks.whole("epoch", meta["epoch"], 0)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: it has no usable configuration ({error})") from error
+    return config
+
+
 def resumed(path: Path, given: dict[str, Any]) -> Config:
     """Return the configuration that a checkpoint was made with, changed by `given` where that may be.
 
@@ -82,20 +100,14 @@ def resumed(path: Path, given: dict[str, Any]) -> Config:
         An option in `given` is not what the checkpoint was made with.
     """
     _, meta = checkpoint.read(path)
-    try:
-        saved = Config(**meta["config"])
-        if meta["config"].keys() != asdict(saved).keys():
-            raise KeyError("options are missing")
-        epoch = checks.whole("epoch", meta["epoch"], 0)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: it has no usable configuration ({error})") from error
-    free = {"backend"} | ({"epochs"} if saved.schedule == "constant" else set())
+    before, epoch = saved(path, meta), meta["epoch"]
+    free = {"backend"} | ({"epochs"} if before.schedule == "constant" else set())
     for name, value in given.items():
-        had = getattr(saved, name)
+        had = getattr(before, name)
         if name not in free and value != had and (name, value) != ("data", "auto"):
             flag = "--" + name.replace("_", "-")
             raise ValueError(f"{flag} is {value}, but {path} was made with {had}: leave {flag} out, or start a new run")
-    config = replace(saved, **{name: value for name, value in given.items() if name in free})
+    config = replace(before, **{name: value for name, value in given.items() if name in free})
     if config.epochs < epoch:
         raise ValueError(
             f"--epochs is {config.epochs}, but {path} has {epoch} epochs behind it; expected at least those"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from . import checkpoint
 from .adam import Adam
 from .checkpoint import CheckpointError
-from .config import Config, resumed
+from .config import Config, saved
 from .model import SequenceClassifier
 
 
@@ -27,8 +28,8 @@ def load(path: Path, backend: str = "numpy") -> tuple[SequenceClassifier, Config
         CuPy was asked for and cannot be used.
     """
     path = path / "checkpoint.npz" if path.is_dir() else path
-    config = resumed(path, {"backend": backend})
-    arrays, _ = checkpoint.read(path)
+    arrays, meta = checkpoint.read(path)
+    config = replace(saved(path, meta), backend=backend)
     first = "gru.W_u" if config.model == "gru" else "rnn.W_a"
     try:
         D, K = len(arrays[first]) - config.hidden_size, len(arrays["linear.b"])

@@ -1,6 +1,7 @@
 """Make every figure of docs/story.md, by running the scripts that stand beside it.
 
-It trains the article's GRU on MNIST first, for about a minute and a half, unless --run holds that already.
+It trains the article's GRU on MNIST first, for about a minute and a half, unless --run holds that already; a training
+that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -9,15 +10,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-from minigru import cli
+from minigru import checkpoint, cli
+from minigru.checkpoint import CheckpointError
+from minigru.config import saved
 
 HERE = Path(__file__).resolve().parent
 FIVE = HERE.parent / "docs" / "figures" / "five.png"
 
 
+def training(run: Path, data: str) -> list[list[str]]:
+    """Return what is to be run so that `run` holds a trained GRU: a training, the rest of one, or nothing."""
+    path = run / "checkpoint.npz"
+    if not path.exists():
+        return [["train_mnist.py", "--data", data, "--out", str(run)]]
+    _, meta = checkpoint.read(path)
+    config = saved(path, meta)
+    if (config.model, config.data) != ("gru", data):
+        raise ValueError(f"{run} holds a {config.model} trained on {config.data}; expected a gru on {data}, in --run")
+    return [["train_mnist.py", "--out", str(run), "--resume"]] if meta["epoch"] < config.epochs else []
+
+
 def commands(run: Path, out: Path, data: str) -> list[list[str]]:
     """Return the scripts to run, each with its arguments."""
-    train = ["train_mnist.py", "--data", data, "--out", str(run)]
     drawing = [
         ["show_batch.py", "--data", data],
         ["vanishing_gradient.py"],
@@ -27,8 +41,7 @@ def commands(run: Path, out: Path, data: str) -> list[list[str]]:
         ["predict.py", str(run), "--image", str(FIVE)],
         ["predict.py", str(run), "-"],
     ]
-    first = [] if (run / "checkpoint.npz").exists() else [train]
-    return first + [[*command, "--out", str(out)] for command in drawing]
+    return training(run, data) + [[*command, "--out", str(out)] for command in drawing]
 
 
 def main() -> int:
@@ -43,7 +56,9 @@ def main() -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands only")
     options = parser.parse_args()
-    for command in commands(options.run, options.out, options.data):
+    with cli.exit_on(2, ValueError, CheckpointError):
+        todo = commands(options.run, options.out, options.data)
+    for command in todo:
         print(f"\n$ python scripts/{' '.join(command)}", flush=True)
         if not options.dry_run:
             status = subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]]).returncode
