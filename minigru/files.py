@@ -43,6 +43,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         It is no such archive, or not a whole one.
     """
     with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise DamagedFile("no NumPy archive, or not a whole one")
+        file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as stored:
                 return {name: np.asarray(stored[name]) for name in stored.files}

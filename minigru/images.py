@@ -10,6 +10,7 @@ import numpy as np
 
 LEAST_CONTRAST = 0.1  # of the range from black to white, below which a picture shows nothing
 PAPER = 0.15  # of the darkest ink: what is fainter is paper
+LARGEST = (1000, 1000)  # pixels that are read; a larger picture is made smaller first
 BOX = {28: 20}  # an MNIST digit fills 20 of 28 pixels; scikit-learn's small digits fill all of theirs
 
 
@@ -25,13 +26,17 @@ def read(path: Path) -> np.ndarray:
     Raises
     ------
     ImageError
-        There is no such file, or it is not an image that Pillow reads whole.
+        There is no such file, it is not an image that Pillow reads whole, or its pixels have more than 16 bits.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder; expected an image")
     try:
         with warnings.catch_warnings(), Image.open(path) as file:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            if file.mode == "F" or (file.mode == "I" and file.format != "PNG"):  # of no stated range
+                raise ImageError(f"{path} has pixels of 32 bits; expected 8 or 16 bits, as in a PNG or JPEG")
             return _brightness(ImageOps.exif_transpose(file))
     except FileNotFoundError:
         raise ImageError(f"there is no image {path}") from None
@@ -44,9 +49,12 @@ def read(path: Path) -> np.ndarray:
 
 
 def _brightness(picture: Any) -> np.ndarray:
-    if picture.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+    wide = picture.mode.startswith("I")  # 16 bits, which Pillow would cut off at 255
+    picture = picture.convert("I" if wide else "RGBA")
+    picture.thumbnail(LARGEST)
+    if wide:
         return np.clip(np.asarray(picture, np.float64) / 65535, 0, 1)
-    grey, alpha = np.asarray(picture.convert("RGBA").convert("LA"), np.float64).transpose(2, 0, 1) / 255
+    grey, alpha = np.asarray(picture.convert("LA"), np.float64).transpose(2, 0, 1) / 255
     strokes_are_dark = (grey * alpha).sum() <= 0.5 * alpha.sum()
     return alpha * grey + (1 - alpha) * strokes_are_dark
 

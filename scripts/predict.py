@@ -7,6 +7,7 @@ scaled and centred), or the mistakes that the model is surest of.
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--image", metavar="FILE", help="a PNG of any size with one digit on a plain ground; - as above")
     cli.figure_options(parser)
     options = parser.parse_args()
+    if options.image == "":
+        parser.error("--image is empty; expected the file of a picture, or - for the worst mistakes")
     if options.image == "-":
         options.image, options.worst = None, "-"
     return options
@@ -67,10 +70,14 @@ def main() -> int:
         else:
             dataset = data.load(config.data)
             x, y = dataset.x_test, dataset.y_test
-            chosen = worst(model.predict_proba(x), y) if options.worst else one(options, len(x))
+            found = mistakes(model.predict_proba(x), y) if options.worst else np.array(one(options, len(x)))
+            chosen = found[:WORST]
+            summary = how_sure(model.predict_proba(x[found])) if options.worst else None
             x, y = x[chosen], y[chosen]
             probabilities = model.predict_proba(x)
             report(probabilities, y, [f"test {index:,}" for index in chosen])
+            if summary:
+                print(summary)
             title = f"The mistakes that the model is surest of, of {len(dataset.y_test):,} test images"
             if not options.worst:
                 title = f"Test image {chosen[0]:,} of {dataset.name.replace('mnist', 'MNIST')}"
@@ -89,12 +96,21 @@ def one(options: argparse.Namespace, n: int) -> list[int]:
     return [options.index]
 
 
-def worst(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the test images that are read wrongly, from the surest mistake, at most `WORST`."""
+def mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return all test images that are read wrongly, from the surest mistake."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     if not len(wrong):
         raise ValueError(f"the model makes no mistake in {len(labels):,} test images; try --index or --image")
-    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:WORST]
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
+
+
+def how_sure(probabilities: np.ndarray) -> str:
+    """Say how sure the mistakes (n, K) are, given from the surest on."""
+    sure, shown = 100 * probabilities.max(axis=1), min(WORST, len(probabilities))
+    return (
+        f"Of {len(sure)} mistakes these {shown} are the surest, each at {math.floor(10 * sure[shown - 1]) / 10:.1f} % "
+        f"or more; half of the mistakes are at {np.median(sure):.1f} % or less."
+    )
 
 
 if __name__ == "__main__":

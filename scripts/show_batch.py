@@ -7,6 +7,8 @@ import numpy as np
 from minigru import BackendUnavailable, cli, data, digit_plots, get_backend
 from minigru.data import DataUnavailable
 
+LARGEST = 100  # images that can still be told apart
+
 
 def main() -> int:
     """Draw a batch, print its labels, and write the figure."""
@@ -15,13 +17,12 @@ def main() -> int:
     parser.add_argument("--data", choices=data.DATA, default="auto", help="which images (default: auto)")
     parser.add_argument("--batch-size", type=cli.positive, default=16, metavar="B", help="how many (default: 16)")
     options = parser.parse_args()
+    if options.batch_size > LARGEST:
+        parser.error(f"--batch-size is {options.batch_size}; expected at most {LARGEST}, or nothing can be seen")
     with cli.exit_on(2, ValueError, BackendUnavailable, DataUnavailable, OSError):
         backend = get_backend(options.backend)
         dataset = data.load(options.data)
-        n = len(dataset.x_train)
-        if options.batch_size > n:
-            raise ValueError(f"--batch-size is {options.batch_size}; expected at most the {n:,} training images")
-        chosen = np.random.default_rng(options.seed).permutation(n)[: options.batch_size]
+        chosen = np.random.default_rng(options.seed).permutation(len(dataset.x_train))[: options.batch_size]
         x = backend.to_device(dataset.x_train[chosen])  # as a model gets it
         y = dataset.y_train[chosen]
         (B, T, D), dtype = x.shape, x.dtype
