@@ -114,6 +114,47 @@ def test_a_camera_s_turn_is_undone(tmp_path):
     assert images.read(tmp_path / "a.png") == pytest.approx(np.rot90(seven(), -1), abs=0.01)
 
 
+def test_the_faintest_strokes_and_the_faintest_picture():
+    picture = seven()
+    picture[49, 60:70] = images.PAPER + 0.05
+    assert np.ptp(np.flatnonzero(images.as_digit(picture, 28).any(axis=0))) + 1 == 20  # 58 columns now, and 40 rows
+    picture[49, 60:70] = images.PAPER - 0.05
+    assert images.as_digit(picture, 28) == pytest.approx(images.as_digit(seven(), 28), abs=1e-6)
+    assert (images.PAPER, images.LEAST_CONTRAST) == (0.15, 0.1)
+    faint = images.as_digit(0.5 + 0.12 * seven(), 28)
+    assert faint == pytest.approx(images.as_digit(seven(), 28), abs=1e-5)
+    with pytest.raises(ImageError, match="the picture is blank"):
+        images.as_digit(0.5 + 0.08 * seven(), 28)
+
+
+def test_scaling_down_takes_the_mean_of_what_a_pixel_covers():
+    picture = np.zeros((120, 120))
+    picture[10:110:2, 10:110] = 1  # every second row, and 5 rows a pixel: 2 or 3 of them are ink
+    assert images.as_digit(picture, 28)[4:24, 4:24].min() > 0.6
+
+
+def test_the_ground_is_the_median_of_the_frame_not_its_corner():
+    picture = 1 - seven()
+    picture[0, 0] = 0
+    field = images.as_digit(picture, 28)
+    assert (field < 0.5).mean() > 0.6  # the ground is not taken for ink
+
+
+def test_a_large_picture_is_made_smaller_first(tmp_path):
+    large = np.kron(255 * seven(), np.ones((30, 30))).astype(np.uint8)
+    brightness = save(tmp_path / "a.png", large)
+    assert brightness.shape == (667, 1000)
+    rows, columns = (np.arange(n) * 90 // 1000 for n in brightness.shape)
+    assert np.abs(brightness - seven()[np.ix_(rows, columns)]).mean() < 0.01
+    assert save(tmp_path / "b.png", large.astype(np.uint16) * 257).shape == (667, 1000)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_pixels_of_32_bits_are_refused(kind, tmp_path):
+    with pytest.raises(ImageError, match="pixels of 32 bits; expected 8 or 16 bits"):
+        save(tmp_path / "a.tif", seven().astype(kind))
+
+
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_a_blank_picture_is_refused(level):
     grain = np.random.default_rng(0).uniform(-0.04, 0.04, (20, 20))
@@ -130,7 +171,7 @@ def test_a_blank_picture_is_refused(level):
         (b"GIF89a", "is not an image|cannot be read"),
         (b"some text", "is not an image"),
         ("half", "cannot be read"),
-        ("folder", "cannot be read"),
+        ("folder", "is a folder; expected an image"),
         ("bomb", "too many pixels"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 
 import agreement
 import gates
@@ -63,6 +64,13 @@ def call(monkeypatch, capsys):
     return calling
 
 
+def capture(monkeypatch, module, name):
+    """Return a list to which each call of module.name will add its arguments."""
+    given, function = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *args: given.append(args) or function(*args))
+    return given
+
+
 def assert_pictures(folder, *names):
     assert {path.name for path in folder.iterdir()} == {f"{name}.png" for name in names}
     for name in names:
@@ -101,27 +109,50 @@ def test_a_checkpoint_without_its_arrays_is_refused(damage, run, tmp_path):
 
 
 def test_vanishing_gradient_end_to_end(tmp_path):
-    options = (
-        "--lengths",
-        4,
-        28,
-        "--steps",
-        60,
-        "--hidden-size",
-        8,
-        "--seed",
-        1,
-        "--out",
-        tmp_path / "new" / "figures",
-    )
+    options = ("--lengths", 4, "--steps", 10, "--hidden-size", 8, "--out", tmp_path / "new" / "figures")
     result = run_script("vanishing_gradient.py", *options)
     assert result.returncode == 0, result.stderr
     assert_pictures(tmp_path / "new" / "figures", "vanishing_gradient")
-    rows = re.findall(r"^ +(4|28) +([\d.]+) +([\d.]+) +([\d.]+)$", result.stdout, re.MULTILINE)
-    assert [row[0] for row in rows] == ["4", "28"]
-    assert all(0 <= float(value) <= 100 for row in rows for value in row[1:])
-    assert len(re.findall(r"^ +28  .*\de[-+]\d+ +\S+e[-+]\d+$", result.stdout, re.MULTILINE)) == 3
-    assert "At T = 28 these still learn (at least 98 %)" in result.stdout
+
+
+def test_what_vanishing_gradient_prints_is_what_it_draws(call, tmp_path, monkeypatch):
+    given = capture(monkeypatch, story_plots, "vanishing")
+    sizes = ("--lengths", 4, 28, "--steps", 60, "--hidden-size", 8, "--seed", 1)
+    status, out, _ = call(vanishing_gradient, *sizes, "--out", tmp_path)
+    assert status == 0
+    norms, accuracy, chance = given[0]
+    assert (chance, list(accuracy), list(norms)) == (12.5, list(vanishing_gradient.NAMES), [28])
+    rows = re.findall(r"^ +(4|28)((?: +[\d.]+){4})$", out, re.MULTILINE)
+    shown = {int(T): [float(value) for value in values.split()] for T, values in rows}
+    assert list(shown) == [4, 28]
+    for T, values in shown.items():
+        assert values == pytest.approx([curve[T] for curve in accuracy.values()], abs=0.051)
+    for name, pair in norms[28].items():
+        numbers = re.search(rf"^ +28  {re.escape(name)} +(\S+) +(\S+)$", out, re.MULTILINE).groups()
+        assert [float(n) for n in numbers] == pytest.approx([norm[1] / norm[28] for norm in pair], rel=0.06)
+    good = [name for name in accuracy if accuracy[name][28] > 97.99]
+    assert f"At T = 28 these learn (at least 98 %): {'; '.join(good) or 'none'}\n" in out
+
+
+def test_what_reaches_the_first_step_and_who_has_learned():
+    assert vanishing_gradient.reach(np.array([9.0, 2, 3, 4])) == 0.5  # of the memory after one step, not before it
+    accuracy = {"a": {5: 97.9, 9: 100.0}, "b": {5: 98.0, 9: 10.0}}
+    assert vanishing_gradient.learners(accuracy, 5) == ["b"]
+    assert vanishing_gradient.learners(accuracy, 9) == ["a"]
+
+
+def test_the_four_models_differ_in_their_start_alone():
+    options = argparse.Namespace(seed=0, hidden_size=16, backend="numpy")
+    rnn, orthogonal, plain, timed = (vanishing_gradient.start(n, 50, options) for n in vanishing_gradient.NAMES)
+    W = orthogonal.params["rnn.W_a"]
+    assert W[:16].T @ W[:16] == pytest.approx(np.eye(16), abs=1e-5)
+    assert np.array_equal(W[16:], rnn.params["rnn.W_a"][16:])
+    assert vanishing_gradient.radius(orthogonal) == pytest.approx(1, abs=1e-5)
+    assert 0.4 < vanishing_gradient.radius(rnn) < 0.9
+    assert (plain.params["gru.b_u"] == -1).all()
+    assert np.ptp(timed.params["gru.b_u"]) > 1
+    for one, other, name in ((rnn, orthogonal, "rnn.W_a"), (plain, timed, "gru.b_u")):
+        assert [n for n in one.params if not np.array_equal(one.params[n], other.params[n])] == [name]
 
 
 def test_the_crossover_at_a_small_size():
@@ -173,11 +204,45 @@ def test_agreement_end_to_end(tmp_path):
     result = run_script("agreement.py", *options, "--sentence", "the kings near the cat")
     assert result.returncode == 0, result.stderr
     assert_pictures(tmp_path / "f", "agreement", "agreement_gates")
-    assert result.stdout.count("accuracy (%) by distance") == result.stdout.count("by distractors") == 2
-    assert (
-        len(re.findall(r"^(?:GRU|RNN) on distances longer than any in training: [\d.]+ %$", result.stdout, re.M)) == 4
-    )
-    assert "candidate has the sign of the memory" in result.stdout
+
+
+def test_what_agreement_prints_is_what_it_draws(call, tmp_path, monkeypatch):
+    curves, gates_of = capture(monkeypatch, story_plots, "agreement"), capture(monkeypatch, story_plots, "sentence")
+    monkeypatch.setattr(agreement, "TRAINING", {"0 to 4": range(5), "2 to 6": range(2, 7)})
+    trained_models = []
+
+    def train(*args, train=agreement.train):
+        trained_models.append(train(*args))
+        return trained_models[-1]
+
+    monkeypatch.setattr(agreement, "train", train)
+    monkeypatch.setattr(agreement, "FLIPPED", 4)
+    sizes = ("--steps", 60, "--hidden-size", 8, "--lr", 1e-2, "--tests", 40, "--seed", 2)
+    status, out, _ = call(agreement, *sizes, "--out", tmp_path, "--sentence", agreement.SENTENCE)
+    assert status == 0
+    by_distance, by_distractors, longest = curves[0]
+    assert longest == {"0 to 4": 4, "2 to 6": 6}
+    options = argparse.Namespace(seed=2, tests=40)
+    for k, (training, distances) in enumerate(agreement.TRAINING.items()):
+        tests = agreement.held_out(distances, options)
+        for model, name in zip(trained_models[2 * k : 2 * k + 2], ("RNN", "GRU"), strict=True):
+            right = {d: 100 * (model.predict(made.x) == made.y).mean() for d, made in tests.items()}
+            assert by_distance[training][name] == pytest.approx(right)
+            assert by_distractors[training][name] == agreement.score(model, tests).by_distractors
+            row = " ".join(f"{value:.0f}" for value in right.values())
+            assert row in " ".join(out.split())
+            longer = np.mean([value for d, value in right.items() if d > distances[-1]])
+            assert f"{name} on distances longer than any in training: {longer:.2f} %" in out
+    gru, made = trained_models[1], agreement.held_out(range(5), options)[6]
+    change = agreement.changes(gru, made)
+    assert f"{(change > 1).sum()} of 8 units carry the number" in out
+    words, gamma_u, memories, units, _ = gates_of[0]
+    assert list(units) == sorted(range(8), key=lambda unit: -change[unit])[:5]
+    here = tasks.sentence(agreement.SENTENCE)
+    for text, seen in (("“cat …”", here), ("“cats …”", tasks.other_number(here))):
+        assert np.array_equal(memories[text], trace.gates(gru, seen.x).c[0][:, units])
+    assert np.array_equal(gamma_u, trace.gates(gru, here.x).gamma_u[0][:, units])
+    assert words == agreement.SENTENCE.split()
 
 
 class Constant:
@@ -198,26 +263,95 @@ def test_scores_count_the_right_verbs_by_distance_and_by_distractors():
 
 
 def test_tests_reach_half_as_far_again():
-    tests = agreement.unseen(range(13), argparse.Namespace(seed=0, tests=2))
+    tests = agreement.held_out(range(13), argparse.Namespace(seed=0, tests=2))
     assert list(tests) == [0, *range(2, 19)]
     assert all(made.words.shape == (2, distance + 2) for distance, made in tests.items())
 
 
-def test_carriers_are_the_units_that_the_number_changes(rng):
-    options = argparse.Namespace(seed=0, steps=150, hidden_size=8, backend="numpy", lr=1e-2)
-    model = agreement.train("gru", range(5), options)
-    made = tasks.sentences(rng, 40, 4)
+def test_only_longer_distances_count_as_longer():
+    assert agreement.beyond({3: 0.0, 4: 10.0, 5: 50.0, 6: 100.0}, range(2, 5)) == 75
+
+
+def test_long_test_sentences_are_not_those_of_the_training():
+    options = argparse.Namespace(seed=0, tests=50)
+    for distances in (range(13), range(8, 21)):
+        given = [made for made, _ in zip(agreement.batches(distances, 0), range(60), strict=False)]
+        tests = agreement.held_out(distances, options)
+        known = agreement.repeated(given, tests)
+        assert max(share for distance, share in known.items() if distance >= 9) < 5
+        assert agreement.repeated([*given, tests[10]], tests)[10] == 100
+        first = next(agreement.batches(distances, 0))
+        assert not any(np.array_equal(made.words[0], first.words[0]) for made in tests.values())
+
+
+def test_gates_are_sorted_by_the_word_they_stand_at():
+    words = tasks.sentence("the cat near the dogs").words
+    gamma_u = np.arange(5.0).reshape(1, 5, 1)
+    places = agreement.gates_by_place(gamma_u, words)
+    assert {place: list(values[:, 0]) for place, values in places.items()} == {
+        "at the subject": [1],
+        "at nouns behind it": [4],
+        "at other words": [2, 3],
+    }
+
+
+def test_renewal_is_the_candidate_against_the_memory_before_it():
+    c = np.array([0.1, 0.5, 0.7, 0.9]).reshape(1, 4, 1)
+    candidate = np.array([9.0, 9.0, 0.8, 0.6]).reshape(1, 4, 1)
+    seen = trace.Trace(c, c, np.concatenate([candidate, candidate * 0], axis=2), np.concatenate([c, c], axis=2))
+    assert agreement.renewal(seen, np.array([0])) == pytest.approx([0.3, 0.1])
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """A GRU that knows the number after few sentences, and sentences to read."""
+    given = [made for made, _ in zip(agreement.batches(range(5), 0), range(150), strict=False)]
+    options = argparse.Namespace(seed=0, hidden_size=8, backend="numpy", lr=1e-2)
+    return agreement.train("gru", given, options), tasks.sentences(np.random.default_rng(0), 40, 10)
+
+
+def test_carriers_are_the_units_that_the_number_changes(reader):
+    model, made = reader
     assert (model.predict(made.x) == made.y).mean() > 0.95
-    order = agreement.carriers(model, made)
     changes = []
     for i in range(40):
         one = tasks.Sentences(*(part[i : i + 1] for part in made))
         c, other = (trace.gates(model, each.x).c[0, -1] for each in (one, tasks.other_number(one)))
         changes.append((c - other) * (1 - 2 * one.y[0]))
-    size = np.abs(np.mean(changes, axis=0))
-    assert sorted(order) == list(range(8))
-    assert (np.diff(size[order]) <= 1e-12).all()
-    assert size[order[0]] > 0.2
+    assert agreement.changes(model, made) == pytest.approx(np.abs(np.mean(changes, axis=0)))
+    assert agreement.changes(model, made).max() > 0.5
+
+
+def cell(model, c, x, gate=None):
+    """One step of (G1) to (G4), with the update gate given if it is."""
+    p = {name.partition(".")[2]: view.astype(np.float64) for name, view in model.params.items()}
+    z = np.concatenate([c, x], axis=1)
+    gamma_r, gamma_u = (1 / (1 + np.exp(-(z @ p[f"W_{g}"] + p[f"b_{g}"]))) for g in "ru")
+    c_tilde = np.tanh(np.concatenate([gamma_r * c, x], axis=1) @ p["W_c"] + p["b_c"])
+    gamma_u = gamma_u if gate is None else gate
+    return gamma_u * c_tilde + (1 - gamma_u) * c
+
+
+@pytest.mark.parametrize("gate", [0.0001, 0.5, 0.99])
+def test_held_gates_are_held_behind_the_subject_alone(gate, reader):
+    model, made = reader
+    c = np.zeros((40, 8))
+    for t in range(12):
+        c = cell(model, c, made.x[:, t], gate if t >= 2 else None)
+    right = (trace.answers(model, c).argmax(axis=1) == made.y).mean()
+    assert agreement.held(model, made, gate) == pytest.approx(100 * right)
+
+
+def test_flipped_memories_are_read_on_from(reader):
+    model, made = reader
+    for units in (np.array([3]), np.arange(8)):
+        c = np.zeros((40, 8))
+        for t in range(12):
+            if t == agreement.FLIPPED:
+                before = np.sign(c[:, units])
+                c[:, units] *= -1
+            c = cell(model, c, made.x[:, t])
+        assert agreement.flipped(model, made, units) == pytest.approx(100 * (np.sign(c[:, units]) == before).mean())
 
 
 def test_the_figures_of_agreement_show_their_numbers():
@@ -242,9 +376,52 @@ def test_gates_of_a_checkpoint_end_to_end(run, tmp_path):
     assert result.returncode == 0, result.stderr
     assert_pictures(tmp_path / "f", "gates", "memory")
     accuracy = run[1].history["test_accuracy_percent"].iloc[-1]
-    by_row = re.search(r"^accuracy(.*)$", result.stdout, re.MULTILINE)[1].split()
+    by_row = re.search(r"^accuracy(.*)   of", result.stdout, re.MULTILINE)[1].split()
     assert len(by_row) == 8
     assert float(by_row[-1]) == pytest.approx(accuracy, abs=0.51)
+
+
+def test_what_gates_prints_is_what_it_draws(run, dataset, call, tmp_path, monkeypatch):
+    readings, memories = capture(monkeypatch, digit_plots, "reading"), capture(monkeypatch, digit_plots, "memory")
+    status, out, _ = call(gates, "--checkpoint", run[0], "--index", 5, "--out", tmp_path)
+    assert status == 0
+    model = run[1].model
+    seen, start = trace.gates(model, dataset.x_test), trace.gates(gates.untrained(model, run[1].config), dataset.x_test)
+    order = seen.gamma_u.mean(axis=(0, 1)).argsort(kind="stable")
+    image, gamma_u, gamma_r, c, probabilities, mean, accuracy, _, probed = readings[0]
+    assert np.array_equal(image, dataset.x_test[5])
+    for shown, array in ((gamma_u, seen.gamma_u), (gamma_r, seen.gamma_r), (c, seen.c)):
+        assert shown == pytest.approx(array[5][:, order])
+    assert probabilities == pytest.approx(trace.answers(model, seen.c[5]))
+    assert mean == pytest.approx(seen.gamma_u.mean(axis=(0, 2)))
+    right = trace.answers(model, seen.c).argmax(axis=2) == dataset.y_test[:, None]
+    assert accuracy == pytest.approx(right.mean(axis=0))
+    for line, curve in (("gate    ", mean), ("accuracy", accuracy), ("probe   ", probed)):
+        shown = re.search(rf"^{line}((?: +\d+)+) ", out, re.MULTILINE)[1].split()
+        assert [int(value) for value in shown] == pytest.approx(100 * curve, abs=0.51)
+    units, spreads = list(memories[0][2]), memories[0][3]
+    assert units == [*order[:3], *order[-3:]]
+    for gate in ("gamma_u", "gamma_r"):
+        for when, trace_of in (("before training", start), ("after training", seen)):
+            values = getattr(trace_of, gate)
+            ends = 100 * (values < 0.1).mean(), 100 * (values >= 0.9).mean()
+            low, _, high = re.search(rf"^{gate} +{when} +(\S+) +(\S+) +(\S+)$", out, re.MULTILINE).groups()
+            assert (float(low), float(high)) == pytest.approx(ends, abs=0.051)
+            assert spreads[gate][when][:5].sum() == pytest.approx(ends[0])
+
+
+def test_the_probe_is_ridge_regression_on_training_images(run, dataset, monkeypatch):
+    monkeypatch.setattr(gates, "FITTED", 300)
+    monkeypatch.setattr(gates, "CHUNK", 77)
+    model = run[1].model
+    c, c_test = (trace.gates(model, x).c for x in (dataset.x_train[:300], dataset.x_test))
+    probed = gates.probe(model, dataset)
+    for t in range(8):
+        A, rows = np.c_[c[:, t], np.ones(300)], np.sqrt(gates.RIDGE) * np.eye(17)
+        wanted = np.r_[np.eye(10)[dataset.y_train[:300]], np.zeros((17, 10))]
+        W = np.linalg.lstsq(np.r_[A, rows], wanted, rcond=None)[0]
+        read = (np.c_[c_test[:, t], np.ones(len(c_test))] @ W).argmax(axis=1)
+        assert probed[t] == pytest.approx((read == dataset.y_test).mean(), abs=1e-9)
 
 
 def test_gates_without_a_checkpoint_trains_first(call, tmp_path, monkeypatch):
@@ -275,20 +452,13 @@ def test_the_untrained_model_is_the_one_that_the_run_started_from(run, dataset, 
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        ([0, 5, 5, 5], "since row 2"),
-        ([5, 5, 5, 5], "since row 1"),
-        ([5, 5, 5, 0], "never"),
-        ([5, 0, 5, 5], "since row 3"),
-        ([0, 5, 0, 5], "since row 4"),
-    ],
+    ("path", "since"),
+    [([0, 5, 5, 5], 2), ([5, 5, 5, 5], 1), ([5, 5, 5, 0], None), ([5, 0, 5, 5], 3), ([0, 5, 0, 5], 4)],
 )
-def test_when_it_knows(path, said, capsys):
+def test_when_it_knows(path, since):
     probabilities = np.full((4, 10), 0.005)
     probabilities[range(4), path] = 0.955
-    gates.print_digit(probabilities, 5)
-    assert capsys.readouterr().out.endswith(f"and to the end: {said}\n")
+    assert gates.sure_since(probabilities, 5) == since
 
 
 def test_the_figures_of_gates_show_their_numbers(rng):
@@ -296,10 +466,12 @@ def test_the_figures_of_gates_show_their_numbers(rng):
     arrays = [rng.random((T, H)) for _ in range(3)]
     image, probabilities = rng.random((T, 8)), rng.random((T, K))
     mean, accuracy = rng.random(T), rng.random(T)
-    axes = digit_plots.reading(image, *arrays, probabilities, mean, accuracy, "title").axes[:6]
+    probed = rng.random(T)
+    axes = digit_plots.reading(image, *arrays, probabilities, mean, accuracy, "title", probed).axes[:6]
     for panel, expected in zip(axes, [image, *arrays, probabilities], strict=False):
         assert np.array_equal(panel.images[0].get_array(), expected)
-    assert [list(line.get_xdata()) for line in axes[5].lines] == [list(mean), list(accuracy)]
+    assert [list(line.get_xdata()) for line in axes[5].lines] == [list(mean), list(accuracy), list(probed)]
+    assert all(list(line.get_ydata()) == list(range(T)) for line in axes[5].lines)
     memories, shares = rng.uniform(-1, 1, (2, T, 4)), rng.random(10)
     spreads = {gate: {"before": shares, "after": shares[::-1]} for gate in ("gamma_u", "gamma_r")}
     figure = digit_plots.memory(memories, np.array([3, 7]), {4: "a", 1: "b", 0: "c", 2: "d"}, spreads)
@@ -355,6 +527,11 @@ def test_the_worst_mistakes_come_first(worst, run, call, tmp_path, dataset):
     probabilities = run[1].model.predict_proba(dataset.x_test)
     sure = np.where(probabilities.argmax(axis=1) != dataset.y_test, probabilities.max(axis=1), 0)
     assert [int(row[1]) for row in rows] == list(np.argsort(-sure, kind="stable")[: len(rows)])
+    wrong = 100 * np.sort(sure[sure > 0])[::-1]
+    said = re.search(r"Of (\d+) mistakes these (\d+) .* at ([\d.]+) % or more; half .* at ([\d.]+) % or less", out)
+    assert [int(said[1]), int(said[2])] == [len(wrong), len(rows)]
+    assert wrong[len(rows) - 1] - 0.1 <= float(said[3]) <= wrong[len(rows) - 1]
+    assert float(said[4]) == pytest.approx(np.median(wrong), abs=0.051)
     assert all(row[2] != row[3] for row in rows)
     assert 1 <= len(rows) <= predict.WORST
 
@@ -393,7 +570,7 @@ def bad_files(folder):
 BAD = [
     (predict, ["{tmp}/nothing"], "there is no checkpoint {tmp}/nothing"),
     (predict, ["{tmp}"], "there is no checkpoint {tmp}/checkpoint.npz"),
-    (predict, ["{tmp}/foreign.npz"], "is damaged or is not a checkpoint of minigru"),
+    (predict, ["{tmp}/foreign.npz"], "not a checkpoint of minigru (no NumPy archive, or not a whole one)"),
     (predict, ["{tmp}/other.npz"], "is damaged or is not a checkpoint of minigru"),
     (predict, ["{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
     (predict, ["{run}", "--index", "-1"], "--index is -1; expected 0 to 359"),
@@ -402,6 +579,8 @@ BAD = [
     (predict, ["{run}", "--image", "{tmp}/text.png"], "text.png is not an image"),
     (predict, ["{run}", "--image", "{tmp}/blank.png"], "blank.png: the picture is blank"),
     (predict, ["{run}", "--image", "{tmp}/blank.png", "--index", "1"], "not allowed with"),
+    (predict, ["{run}", "--image", ""], "--image is empty"),
+    (predict, ["{run}", "--image", "{tmp}"], "{tmp} is a folder; expected an image"),
     (predict, ["{run}", "five.png"], "five.png"),
     (predict, ["{run}", "--out", "{tmp}/file"], "is no folder that can be written to"),
     (predict, ["{run}", "--out", "{tmp}/file/below"], "is no folder that can be written to"),
@@ -410,12 +589,17 @@ BAD = [
     (gates, ["--checkpoint", "{rnn}"], "is a plain RNN, which has no gates"),
     (gates, ["--checkpoint", "{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
     (gates, ["--checkpoint", "{run}", "--data", "digits"], "not allowed with"),
-    (show_batch, ["--data", "digits", "--batch-size", "1438"], "expected at most the 1,437 training images"),
+    (gates, ["--checkpoint", "{run}", "--epochs", "3"], "--epochs belongs to a training"),
+    (gates, ["--data", "digits", "--index", "360"], "--index is 360; expected 0 to 359"),
+    (show_batch, ["--data", "digits", "--batch-size", "101"], "--batch-size is 101; expected at most 100"),
+    (make_figures, ["--run", "{run}"], "holds a gru trained on digits; expected a gru on mnist"),
+    (make_figures, ["--run", "{rnn}", "--data", "digits"], "holds a rnn trained on digits; expected a gru"),
     (show_batch, ["--seed", "-1"], "-1 is negative"),
     (agreement, ["--sentence", "the walrus slept"], "'walrus' is not in the vocabulary"),
     (agreement, ["--lr", "-1"], "-1 is no learning rate"),
     (vanishing_gradient, ["--lr", "nan"], "nan is no learning rate"),
     (vanishing_gradient, ["--lengths", "1"], "--lengths holds 1"),
+    (vanishing_gradient, ["--lengths", "1000000000"], "--lengths holds 1000000000; expected at most 10,000"),
     (vanishing_gradient, ["--steps", "0"], "0 is not positive"),
 ]
 
@@ -443,8 +627,9 @@ def test_ctrl_c_is_130_and_a_diverging_training_is_1(monkeypatch, capsys, call, 
         return fit
 
     monkeypatch.setattr(tasks, "fit", stop(FloatingPointError("the loss of RNN is nan")))
+    monkeypatch.setattr(agreement, "held_out", lambda *args: {})  # it takes seconds, and nothing gets that far
     for script in (agreement, vanishing_gradient):
-        status, _, err = call(script, "--out", tmp_path / "f")
+        status, _, err = call(script, "--steps", 2, "--out", tmp_path / "f")
         assert (status, err) == (1, f"{script.__name__}.py: the loss of RNN is nan\n")
     monkeypatch.setattr(tasks, "fit", stop(KeyboardInterrupt()))
     with pytest.raises(SystemExit) as stopped:
@@ -461,8 +646,23 @@ def test_make_figures_runs_each_script_of_the_story(call, tmp_path, run):
     scripts = re.findall(r"^\$ python scripts/(\S+)", out, re.MULTILINE)
     assert scripts[0] == "train_mnist.py"
     assert set(scripts[1:]) == {"show_batch.py", "vanishing_gradient.py", "agreement.py", "gates.py", "predict.py"}
-    _, out, _ = call(make_figures, "--dry-run", "--run", run[0], "--out", tmp_path)
+    _, out, _ = call(make_figures, "--dry-run", "--run", run[0], "--data", "digits", "--out", tmp_path)
     assert "train_mnist.py" not in out
+
+
+def test_make_figures_goes_on_with_a_stopped_training(run, tmp_path):
+    arrays, meta = checkpoint.read(run[0] / "checkpoint.npz")
+    meta["epoch"] = 2
+    np.savez(tmp_path / "checkpoint.npz", **arrays, meta=np.array(json.dumps(meta)))
+    assert make_figures.training(tmp_path, "digits") == [["train_mnist.py", "--out", str(tmp_path), "--resume"]]
+
+
+def test_make_figures_stops_at_the_first_script_that_fails(call, tmp_path, monkeypatch):
+    ran = []
+    statuses = iter(argparse.Namespace(returncode=status) for status in (0, 3, 0))
+    monkeypatch.setattr(subprocess, "run", lambda line: ran.append(line) or next(statuses))
+    status, _, _ = call(make_figures, "--run", tmp_path / "r", "--out", tmp_path / "f")
+    assert (status, len(ran)) == (3, 2)
 
 
 def test_every_figure_of_the_story_is_on_the_page_and_small():

@@ -32,6 +32,13 @@ def test_gates_and_memory_are_those_of_the_engine(rng):
     assert relative(seen.gamma_r, 1 / (1 + np.exp(-z_r))) < 1e-14
 
 
+def test_reading_goes_on_from_a_memory(rng):
+    made, x, _ = model("gru", rng)
+    whole = trace.gates(made, x)
+    rest = trace.gates(made, x[:, 3:], whole.c[:, 2])
+    assert all(np.array_equal(part, all_[:, 3:]) for part, all_ in zip(rest, whole, strict=True))
+
+
 def test_the_answer_after_every_row_is_that_of_a_model_that_stops_there(rng):
     made, x, _ = model("gru", rng)
     answers = trace.answers(made, trace.gates(made, x).c)
