@@ -59,8 +59,8 @@ def reading(
     curves = [("mean $\\Gamma_u$", mean_gamma_u, OURS, "-"), ("accuracy", accuracy, OTHER, "--")]
     if probe is not None:
         curves.append(("probe", probe, RIGHT, ":"))
-    for place, (name, curve, color, style) in enumerate(curves):
-        mean.plot(curve, np.arange(T), style, color=color)
+    for place, (name, curve, color, dashes) in enumerate(curves):
+        mean.plot(curve, np.arange(T), dashes, color=color)
         height = 0.97 - 0.06 * place
         mean.text(0.98, height, name, color=color, fontsize=9, ha="right", va="top", transform=mean.transAxes)
     rows = np.arange(0, T, max(1, T // 7))

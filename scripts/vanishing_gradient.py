@@ -55,6 +55,12 @@ def measure(name: str, T: int, options: argparse.Namespace) -> tuple[float, tupl
     return accuracy, (before, trace.gradient_norms(model, x[:B], y[:B]))
 
 
+def radius(model: SequenceClassifier) -> float:
+    """Return the spectral radius of the recurrent weights of an RNN."""
+    W = model.backend.to_host(model.params["rnn.W_a"])[: model.cell.hidden_size]
+    return float(np.abs(np.linalg.eigvals(W)).max())
+
+
 def reach(norms: np.ndarray) -> float:
     """Return what of the gradient reaches the first step, as a share of that at the last; norms (T + 1,)."""
     return float(norms[1] / norms[-1])
@@ -112,8 +118,10 @@ def main() -> int:
     for T, models in norms.items():
         for name, pair in models.items():
             print(f"{T:5d}  {name:16}" + "".join(f"{reach(norm):16.1e}" for norm in pair))
+    radii = (f"{name} {radius(start(name, options.lengths[0], options)):.2f}" for name in (RNN, ORTHOGONAL))
+    print(f"\nSpectral radius of the recurrent weights at the start: {'; '.join(radii)}")
     T = next((T for T in options.lengths if T >= 100), options.lengths[-1])
-    print(f"\nAt T = {T} these learn (at least {LEARNED:g} %): {'; '.join(learners(accuracy, T)) or 'none'}")
+    print(f"At T = {T} these learn (at least {LEARNED:g} %): {'; '.join(learners(accuracy, T)) or 'none'}")
     with cli.exit_on(2, OSError):
         cli.write_figures(options.out, vanishing_gradient=story_plots.vanishing(norms, accuracy, 100 / K))
     return 0
