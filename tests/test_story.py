@@ -217,6 +217,7 @@ def test_what_agreement_prints_is_what_it_draws(call, tmp_path, monkeypatch):
 
     monkeypatch.setattr(agreement, "train", train)
     monkeypatch.setattr(agreement, "FLIPPED", 4)
+    monkeypatch.setattr(agreement, "CARRIED", 1.6)
     sizes = ("--steps", 60, "--hidden-size", 8, "--lr", 1e-2, "--tests", 40, "--seed", 2)
     status, out, _ = call(agreement, *sizes, "--out", tmp_path, "--sentence", agreement.SENTENCE)
     assert status == 0
@@ -235,7 +236,13 @@ def test_what_agreement_prints_is_what_it_draws(call, tmp_path, monkeypatch):
             assert f"{name} on distances longer than any in training: {longer:.2f} %" in out
     gru, made = trained_models[1], agreement.held_out(range(5), options)[6]
     change = agreement.changes(gru, made)
-    assert f"{(change > 1).sum()} of 8 units carry the number" in out
+    assert 0 < (many := (change > 1.6).sum()) < 8, change
+    assert f"{many} of 8 units carry the number" in out
+    subject = trace.gates(gru, made.x).gamma_u[:, 1, change > 1.6].mean()
+    assert re.search(r"^at the subject +(\S+)", out, re.MULTILINE)[1] == f"{subject:.2f}"
+    assert f"held at 0.50: accuracy {agreement.held(gru, made, 0.5):5.1f} %" in out
+    alone = [agreement.flipped(gru, made, np.array([unit])) for unit in np.flatnonzero(change > 1.6)]
+    assert f"each carrier alone {min(alone):.1f} to {max(alone):.1f} %" in out
     words, gamma_u, memories, units, _ = gates_of[0]
     assert list(units) == sorted(range(8), key=lambda unit: -change[unit])[:5]
     here = tasks.sentence(agreement.SENTENCE)
