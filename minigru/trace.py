@@ -41,7 +41,8 @@ def gates(model: SequenceClassifier, x: Any, c0: np.ndarray | None = None) -> Tr
     if "gru.W_u" not in model.params:
         raise ValueError("the model is a plain RNN, which has no gates; expected one with cell 'gru'")
     x = _steps(model, x)
-    c, caches = reference.gru_forward(x, _zeros(model, x) if c0 is None else c0, _parameters(model, "gru"))
+    with np.errstate(over="ignore"):  # in exp(-z), where the sigmoid is then 0, as it should be
+        c, caches = reference.gru_forward(x, _zeros(model, x) if c0 is None else c0, _parameters(model, "gru"))
     gamma_u, gamma_r, c_tilde = (np.stack([cache[place] for cache in caches]) for place in (2, 3, 4))
     return Trace(*(array.swapaxes(0, 1) for array in (gamma_u, gamma_r, c_tilde, c)))
 

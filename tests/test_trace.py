@@ -39,6 +39,13 @@ def test_reading_goes_on_from_a_memory(rng):
     assert all(np.array_equal(part, all_[:, 3:]) for part, all_ in zip(rest, whole, strict=True))
 
 
+def test_a_gate_that_is_shut_for_good_is_zero_without_a_warning(rng, recwarn):
+    made, x, _ = model("gru", rng)
+    made.params["gru.b_u"][...] = -1e6
+    assert (trace.gates(made, x).gamma_u == 0).all()
+    assert not recwarn.list
+
+
 def test_the_answer_after_every_row_is_that_of_a_model_that_stops_there(rng):
     made, x, _ = model("gru", rng)
     answers = trace.answers(made, trace.gates(made, x).c)
