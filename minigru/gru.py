@@ -134,9 +134,11 @@ class GRU(Recurrent):
                 xp.add(dc, dstates[t], out=dc)
             if t % FLUSH_EVERY == 0:
                 kernels.flush(dc)  # (F9)
-            kernels.gru_memory_backward(dc, dz_u[t], dz_c[t], gamma_u[t], c_tilde[t], c[t], buf_b.scratch)
+            kernels.gru_memory_backward(  # (dG4) (dG3) (dG1)
+                dc, dz_u[t], dz_c[t], gamma_u[t], c_tilde[t], c[t], buf_b.scratch
+            )
             xp.matmul(dz_c[t], W_c_T, out=drc)  # (dG3)
-            kernels.gru_reset_backward(dc, dz_r[t], drc, gamma_r[t], rc[t])
+            kernels.gru_reset_backward(dc, dz_r[t], drc, gamma_r[t], rc[t])  # (dG3) (dG2)
             xp.matmul(dz_r[t], W_r_T, out=product)
             xp.add(dc, product, out=dc)  # (dG2)
             xp.matmul(dz_u[t], W_u_T, out=product)
