@@ -170,6 +170,29 @@ def test_every_line_is_shown_and_each_tag_s_two_sides_are_linked(name, site, pag
     assert [tag for tag in sides["without"] if not tag.startswith("F")] == []
 
 
+def formulas(html: str) -> list[str]:
+    """Return the markup of each of the formulas that a piece of a page begins with."""
+    block = r'\s*<div class="math-wrapper[^>]*>\s*<div class="math">((?:<math.*?</math>)+)</div>\s*</div>'
+    return re.findall(block, re.match(rf"(?:{block})*", html)[0])
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_beside_a_tag_stands_the_equation_that_its_derivation_begins_with(name, site):
+    page = (site / "code" / f"{name}.html").read_text("utf-8")
+    head = r'<div class="equation" id="[^"]+" data-tags="(\w+)"><p>.*?class="derivation" href="([^"#]+)#([^"]+)".*?</p>'
+    found = list(re.finditer(head, page))
+    assert {match[1] for match in found} == {
+        tag for line in (ROOT / "minigru" / name).read_text("utf-8").splitlines() for tag in tags_of(line)
+    }
+    for match in found:
+        tag, target, place = match.groups()
+        there = (site / "code" / name).parent.joinpath(target).resolve().read_text("utf-8")
+        title, after = re.search(rf'<section id="{place}">\s*<h3>(.*?)<a .*?</h3>(.*)', there, re.DOTALL).groups()
+        assert title.startswith(f"({tag}) ")
+        assert formulas(page[match.end() :]) == formulas(after), tag
+        assert formulas(after) or tag.startswith("F")
+
+
 def marked(page) -> set[str]:
     return set(page.locator(".marked").evaluate_all("all => all.map(e => e.id || e.dataset.tags)"))
 

@@ -68,6 +68,25 @@ def test_the_lines_of_code_that_the_documents_quote_stand_in_the_reference():
     assert readme in code
 
 
+def sections() -> dict[str, str]:
+    """Return what stands under the heading of each tag in equations.md."""
+    parts = re.split(r"^##+ ", (ROOT / "docs" / "equations.md").read_text("utf-8"), flags=re.MULTILINE)
+    return {match[1]: part for part in parts if (match := re.match(r"\((d?[A-Z]\w?)\) ", part))}
+
+
+@pytest.mark.parametrize("tag", [tag for tag in headings() if not tag.startswith("F")])
+def test_the_lines_with_a_tag_are_those_that_its_section_quotes(tag):
+    (paragraph,) = re.findall(r"^`.*?(?=\n\n)", sections()[tag], re.MULTILINE | re.DOTALL)[:1]
+    tagged, lines = set(), []
+    for line in (PACKAGE / "reference.py").read_text("utf-8").splitlines():
+        code, _, comment = line.partition("  # ")
+        lines.append(code.strip().rstrip(","))
+        if tag in TAG.findall(comment):
+            tagged.add(lines[-1])
+    quoted = {code for code in re.findall(r"`([^`]+)`", paragraph) if code in lines}
+    assert quoted == tagged != set()
+
+
 def imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
