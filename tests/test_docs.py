@@ -6,8 +6,11 @@ import contextlib
 import io
 import re
 
+import numpy as np
 import pytest
 from helpers import ROOT, run_script
+
+from minigru.kernels import numpy_kernels
 
 
 def test_the_layer_of_one_s_own_prints_what_the_page_shows():
@@ -27,6 +30,14 @@ def test_step_size_figure_is_made_and_the_errors_are_as_the_page_says(tmp_path):
     assert 1e-11 < smallest["central, float64"] < 1e-8
     assert 1e-5 < smallest["central, float32"] < 1e-3
     assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_the_limits_of_what_is_set_to_zero_are_those_of_the_schedule():
+    below, above = np.float32(-(2.0**-100)), np.float32(2.0**-99)
+    outside = np.nextafter([below, above], np.float32([-1, 1]))
+    d = np.concatenate([[below, above], outside])
+    numpy_kernels.flush(d)
+    assert [*(d == 0)] == [True, True, False, False]
 
 
 def test_nothing_is_left_to_be_filled_in():
