@@ -49,8 +49,8 @@ html_css_files = ["minigru.css"]
 html_js_files = ["beside.js"]
 html_copy_source = False
 html_show_sphinx = False
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"
+pygments_style = "a11y-high-contrast-light"  # of accessible-pygments, which comes with furo
+pygments_dark_style = "a11y-high-contrast-dark"
 
 # A page for each module, and one for each file with tagged lines, beside its equations.
 for folder in ("api", "code"):
