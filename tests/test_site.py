@@ -113,6 +113,11 @@ def test_every_document_and_module_has_its_page_and_the_first_page_leads_to_ever
         assert (site / "api" / f"{'.'.join(path.relative_to(ROOT).with_suffix('').parts)}.html").exists()
 
 
+def test_no_file_of_the_package_is_shipped_beside_its_page(site):
+    shipped = {path.name: path.read_bytes() for path in (site / "_downloads").rglob("*.*")}
+    assert [path.name for path in CODE if shipped.get(path.name) == path.read_bytes()] == []
+
+
 def test_no_page_asks_for_the_network_fails_or_is_wider_than_a_phone(site, page):
     paths = sorted(site.rglob("*.html"))
     for path in paths:
@@ -299,6 +304,8 @@ def test_shapes_are_those_of_the_run(site):
         "cx1.T, rcx1.T (H + D + 1, T B);dz_u, dz_r, dz_c (T B, H);dW_u, dW_r, dW_c (H + D + 1, H);"
     )
     assert shapes("kernels/cupy_kernels.py", "A1") == "theta, m, v (N,);"
+    assert shapes("kernels/gru_sequence.cu", "dG4") == "dz_u (T, B, H);c (T + 1, B, H);"
+    assert 'class="shapes"' not in (site / "code" / "backend.py.html").read_text("utf-8")  # bytes, not numbers
 
 
 CONF = """

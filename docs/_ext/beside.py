@@ -147,5 +147,5 @@ def setup(app: Any) -> dict[str, bool]:
     """Register the directive, and what holds the tags together."""
     app.add_directive("beside", Beside)
     app.connect("builder-inited", hold_tags_to_equations)
-    app.connect("doctree-read", link_to_pages)
+    app.connect("doctree-read", link_to_pages, priority=400)  # before Sphinx copies what is linked to
     return {"parallel_read_safe": False, "parallel_write_safe": True}

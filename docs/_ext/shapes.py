@@ -20,15 +20,17 @@ from minigru import reference
 T, B, D, H, K = 4, 3, 11, 23, 7
 LETTERS = {1: "1", T: "T", B: "B", D: "D", H: "H", K: "K", T + 1: "T + 1", T * B: "T B", H + 1: "H + 1"}
 LETTERS |= {H + D: "H + D", H + D + 1: "H + D + 1"}
+LETTERS |= {gates * H * (H + D + 1) + (H + 1) * K: "N" for gates in (1, 3)}  # all parameters of the RNN, of the GRU
 
-STATED = re.compile(r"(\w+)\s*[,;)]?\s*//[^(]*(\([TBDHKN1][^()]*\))")
+STATED = re.compile(r"//[^(]*(\([TBDHKN1][^()]*\))")
+DECLARED = re.compile(r"\* *(\w+)")
 
 Shapes = dict[int, dict[str, str]]  # line -> array -> shape
 
 
 def in_letters(shape: tuple[int, ...]) -> str:
-    """Write a shape as the documents do: (B, H); any other size is that of all parameters, N."""
-    letters = [LETTERS.get(size, "N") for size in shape]
+    """Write a shape as the documents do: (B, H); a size that no letter stands for is a KeyError."""
+    letters = [LETTERS[size] for size in shape]
     return f"({letters[0]},)" if len(letters) == 1 else f"({', '.join(letters)})"
 
 
@@ -48,7 +50,7 @@ def arrays(node: ast.AST, frame: FrameType) -> Iterator[tuple[int, str, np.ndarr
             value = eval(ast.unparse(node), frame.f_globals, frame.f_locals)
         except (NameError, AttributeError):  # not assigned yet
             value = None
-        if isinstance(value, np.ndarray) and value.ndim:
+        if isinstance(value, np.ndarray) and value.ndim and value.dtype != np.uint8:  # bytes are memory, not numbers
             yield node.lineno, label(node), value
             return
     for child in ast.iter_child_nodes(node):
@@ -124,12 +126,13 @@ def measure(tagged: dict[Path, set[int]]) -> dict[Path, Shapes]:
 def in_a_text(path: Path, known: dict[str, str]) -> Shapes:
     """Return the shapes in a file that needs a GPU to run.
 
-    In CUDA they are those that the file states in a comment, ``float* c,  // (B, H)``; the kernels for CuPy have the
-    names and the meaning of those for NumPy, whose shapes are `known`.
+    In CUDA they are those that the file states in a comment, ``float *c, *d,  // (B, H)``, for all that the line
+    declares; the kernels for CuPy have the names and the meaning of those for NumPy, whose shapes are `known`.
     """
     lines = path.read_text("utf-8").splitlines()
     if path.suffix != ".py":
-        known = dict(match for line in lines for match in STATED.findall(line))
+        stated = [(line[: match.start()], match[1]) for line in lines if (match := STATED.search(line))]
+        known = {name: shape for line, shape in stated for name in DECLARED.findall(line)}
     names = {number: re.findall(r"(?<![.\w])[A-Za-z]\w*", text) for number, text in enumerate(lines, start=1)}
     return {number: {name: known[name] for name in found if name in known} for number, found in names.items()}
 
