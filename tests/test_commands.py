@@ -7,6 +7,7 @@ parts of a chain (``&&``) count one by one. A new command for which there is no 
 from __future__ import annotations
 
 import configparser
+import itertools
 import re
 import shlex
 import subprocess
@@ -175,6 +176,22 @@ def onnx() -> dict:
 
 # What a block of Python finds in place, by its first words; one that is not here finds nothing.
 GIVEN = {"H = U.shape[0]": keras, "W, U, b = W[0].T": onnx}
+
+
+def test_the_options_that_the_documents_name_are_those_of_a_script():
+    sources = [path.read_text("utf-8") for path in [ROOT / "minigru" / "cli.py", *(ROOT / "scripts").glob("*.py")]]
+    known = {option for text in sources for option in re.findall(r'"(--[a-z][\w-]*)"', text)}
+    shown = run_script("train_mnist.py", "--help").stdout
+    choices = {option: {*values.split(",")} for option, values in re.findall(r"(--[\w-]+) \{([^}]+)\}", shown)}
+    assert {"--schedule", "--backend", "--dtype"} <= {*choices}
+    fragments = [
+        code.split() for page in PAGES for code in re.findall(r"`(--[^`]+)`", FENCE.sub("", page.read_text("utf-8")))
+    ]
+    assert len(fragments) > 10
+    for fragment in fragments:
+        assert {word for word in fragment if word.startswith("--")} <= known, fragment
+        for option, value in itertools.pairwise(fragment):
+            assert value in choices.get(option, {value}), fragment
 
 
 def python_blocks() -> list[str]:

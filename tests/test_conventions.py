@@ -16,14 +16,16 @@ from minigru.reference import sigmoid
 T, B, D, H = 5, 3, 4, 6
 
 
-def rows():
-    """Return the table: {variant: (reset gate, update gate, biases, carried over)}."""
-    section = (ROOT / "README.md").read_text("utf-8").split("## Which GRU is this?")[1].split("\n## ")[0]
+def rows(page, heading):
+    """Return the table under a heading: {variant: (reset gate, update gate, biases, …)}."""
+    section = (ROOT / page).read_text("utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", section, re.M)]
     return {name.strip("*"): tuple(rest) for name, *rest in cells[2:]}
 
 
-ROWS = rows()
+ROWS = rows("README.md", "Which GRU is this?")
+LONGER = rows("docs/notation.md", "This GRU and others")
+PYTORCH = "PyTorch, cuDNN, ONNX with `linear_before_reset=1`"
 
 
 def parameters(rng):
@@ -62,6 +64,75 @@ def by_columns(row, x, p, recurrent_bias):
     return np.array(states)
 
 
+def cho(x, h, V, U, b, d):
+    """Cho et al. 2014, arXiv v3, equations 5 to 8, which leave out the biases."""
+    z, r = sigmoid(x @ V["u"] + h @ U["u"]), sigmoid(x @ V["r"] + h @ U["r"])
+    return z * h + (1 - z) * np.tanh(x @ V["c"] + (r * h) @ U["c"])
+
+
+def chung(x, h, V, U, b, d):
+    """Chung et al. 2014, section 3.2."""
+    z, r = sigmoid(x @ V["u"] + h @ U["u"]), sigmoid(x @ V["r"] + h @ U["r"])
+    return (1 - z) * h + z * np.tanh(x @ V["c"] + (r * h) @ U["c"])
+
+
+def keras(x, h, V, U, b, d):
+    """Keras, `reset_after=False`."""
+    z, r = sigmoid(x @ V["u"] + b["u"] + h @ U["u"]), sigmoid(x @ V["r"] + b["r"] + h @ U["r"])
+    return z * h + (1 - z) * np.tanh(x @ V["c"] + b["c"] + (r * h) @ U["c"])
+
+
+def keras_default(x, h, V, U, b, d):
+    """Keras, `reset_after=True`."""
+    z, r = (sigmoid(x @ V[k] + b[k] + h @ U[k] + d[k]) for k in "ur")
+    return z * h + (1 - z) * np.tanh(x @ V["c"] + b["c"] + r * (h @ U["c"] + d["c"]))
+
+
+STEPS = {
+    "Cho et al. 2014": cho,
+    "Chung et al. 2014": chung,
+    "Keras, `reset_after=False`": keras,
+    "Keras, the default": keras_default,
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_row_describes_the_step_that_its_source_writes(name, rng):
+    p, x, second = parameters(rng), rng.standard_normal((T, B, D)), {k: rng.standard_normal(H) for k in "urc"}
+    V, U = ({k: p[f"W_{k}"][rows] for k in "urc"} for rows in (slice(H, None), slice(H)))
+    b = {k: p[f"b_{k}"] for k in "urc"}
+    h, states = np.zeros((B, H)), []
+    for x_t in x:
+        h = STEPS[name](x_t, h, V, U, b, second)
+        states.append(h)
+    assert relative(by_columns(ROWS[name], x, p, second), np.array(states)) < 1e-14
+
+
+# The rows of the longer table, by the row of the README that they belong to.
+SAME = {
+    "minigru": ["minigru"],
+    "Cho et al. 2014": ["Cho et al. 2014, arXiv v3"],
+    "Chung et al. 2014": ["Chung et al. 2014"],
+    "Keras, `reset_after=False`": ["Keras, `reset_after=False`"],
+    "Keras, the default": ["Keras, `reset_after=True` (the default)"],
+    "ONNX, `linear_before_reset=0`": ["ONNX, `linear_before_reset=0` (the default)"],
+    PYTORCH: ["PyTorch `torch.nn.GRU`", "cuDNN", "ONNX, `linear_before_reset=1`"],
+}
+
+
+def test_the_longer_table_says_the_same():
+    assert [*SAME] == [*ROWS]
+    assert {name for names in SAME.values() for name in names} == {*LONGER}
+    for name, names in SAME.items():
+        for cells, other in zip(zip(*(LONGER[n] for n in names), strict=True), ROWS[name][:3], strict=False):
+            assert {cell.split()[0] for cell in cells} == {other.split()[0]}, name
+
+
+def order(name):
+    """Return our letters in the order in which the longer table says that a variant packs its gates."""
+    return [{"z": "u", "r": "r", "h": "c", "n": "c"}[letter] for letter in LONGER[name][3].split(", ")]
+
+
 def carried(row, p):
     """Return the weights that the last column prescribes for this variant."""
     if "negate" in row[3] or "z = 1 - gamma_u" in row[3]:
@@ -84,10 +155,16 @@ def test_weights_carry_over_where_and_as_the_table_says(name, rng):
 
 
 def by_onnx(x, p, second, linear_before_reset):
-    """Run ONNX's GRU operator, by its own reference implementation; it stacks z, r, h and wants (out, in)."""
-    W = np.concatenate([p[f"W_{k}"][H:].T for k in "urc"])[None]
-    R = np.concatenate([p[f"W_{k}"][:H].T for k in "urc"])[None]
-    b = np.concatenate([*(p[f"b_{k}"] for k in "urc"), *(second[k] for k in "urc")])[None]
+    """Run ONNX's GRU on our parameters: it has the gates in the order of the table, and wants (out, in)."""
+    letters = order(f"ONNX, `linear_before_reset={linear_before_reset}`" + " (the default)" * (not linear_before_reset))
+    W = np.concatenate([p[f"W_{k}"][H:].T for k in letters])[None]
+    R = np.concatenate([p[f"W_{k}"][:H].T for k in letters])[None]
+    b = np.concatenate([*(p[f"b_{k}"] for k in letters), *(second[k] for k in letters)])[None]
+    return run_onnx(x, W, R, b, linear_before_reset)
+
+
+def run_onnx(x, W, R, b, linear_before_reset):
+    """Run ONNX's GRU operator, by its own reference implementation."""
     node = onnx.helper.make_node(
         "GRU", ["X", "W", "R", "B"], ["Y", ""], hidden_size=H, linear_before_reset=linear_before_reset
     )
@@ -115,15 +192,26 @@ def test_onnx_computes_what_minigru_does_with_the_weights_carried_over(rng):
     assert relative(found, ours(x, p)) < 1e-14
 
 
+def test_the_weights_of_onnx_are_carried_over_as_the_page_says(rng):
+    page = (ROOT / "docs" / "notation.md").read_text("utf-8")
+    loop, unpack = re.findall(r"^```python\n(.*?)```$", page, re.MULTILINE | re.DOTALL)
+    W, R, b = (rng.standard_normal(shape) for shape in ((1, 3 * H, D), (1, 3 * H, H), (1, 6 * H)))
+    given = {"np": np, "gru": minigru.GRU(D, H, dtype="float64"), "W": W, "R": R, "B": b, "H": H}
+    exec(unpack + loop, given)
+    x = rng.standard_normal((T, B, D))
+    assert relative(given["gru"].forward(x), run_onnx(x, W, R, b, 0)) < 1e-14
+
+
 def test_pytorch_is_the_variant_of_its_row(rng):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: the extra bench brings it")
     p, x, second = parameters(rng), rng.standard_normal((T, B, D)), {k: rng.standard_normal(H) for k in "urc"}
     gru = torch.nn.GRU(D, H, dtype=torch.float64)
+    letters = order("PyTorch `torch.nn.GRU`")
     stacked = {
-        "weight_ih_l0": [p[f"W_{k}"][H:].T for k in "ruc"],  # PyTorch's order is r, z, n
-        "weight_hh_l0": [p[f"W_{k}"][:H].T for k in "ruc"],
-        "bias_ih_l0": [p[f"b_{k}"] for k in "ruc"],
-        "bias_hh_l0": [second[k] for k in "ruc"],
+        "weight_ih_l0": [p[f"W_{k}"][H:].T for k in letters],
+        "weight_hh_l0": [p[f"W_{k}"][:H].T for k in letters],
+        "bias_ih_l0": [p[f"b_{k}"] for k in letters],
+        "bias_hh_l0": [second[k] for k in letters],
     }
     gru.load_state_dict({name: torch.from_numpy(np.concatenate(parts)) for name, parts in stacked.items()})
     found = gru(torch.from_numpy(x))[0].detach().numpy()
