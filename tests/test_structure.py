@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import ROOT
+
+from minigru import reference
 
 PACKAGE = ROOT / "minigru"
 LAYERS = ["gru.py", "rnn.py", "linear.py", "loss.py", "recurrent.py", "adam.py", "model.py", "params.py"]
@@ -85,6 +88,66 @@ def test_the_lines_with_a_tag_are_those_that_its_section_quotes(tag):
             tagged.add(lines[-1])
     quoted = {code for code in re.findall(r"`([^`]+)`", paragraph) if code in lines}
     assert quoted == tagged != set()
+
+
+# What the LaTeX of an equation is in Python, in this order.
+AS_PYTHON = [
+    (r"d\(\\Gamma_r \* c_{\\mathrm{prev}}\)", "drc"),
+    (r"\^{\\langle t \\rangle}|_t\b|_{t-1}", ""),
+    (r"\^{\\langle t-1 \\rangle}|_{\\mathrm{prev}}", "_prev"),
+    (r"\\(hat|tilde){(\w)}", r"\2_\1"),
+    (r"\\Gamma", "gamma"),
+    (r"\\alpha", "lr"),
+    (r"\\epsilon", "eps"),
+    (r"\\theta", "theta"),
+    (r"\\beta_", "beta"),
+    (r"\\sqrt{(\w+)}", r"np.sqrt(\1)"),
+    (r"\\frac{([^{}]*)}{([^{}]*)}", r"((\1) / (\2))"),
+    (r"\\tanh", "np.tanh"),
+    (r"\\sigma", "sigmoid"),
+    (r"(W_\w) \[(.*?), x\]", r'concat(\2, x) @ p["\1"]'),
+    (r"\+ (b_\w)", r'+ p["\1"]'),
+    (r"\^", "**"),
+    (r"(?<=[\w)]) (?=[\w(])", " * "),
+]
+
+
+def as_python(latex: str) -> str:
+    for pattern, python in AS_PYTHON:
+        latex = re.sub(pattern, python, latex)
+    return latex
+
+
+ELEMENTWISE = ["G1", "G2", "G3", "G4", "dG4", "dG3", "dG2", "dG1", "R1", "dR1", "A1", "A2", "A3", "A4", "A5"]
+
+
+@pytest.mark.parametrize("tag", ELEMENTWISE)
+def test_an_equation_has_the_value_of_the_line_beside_it(tag, rng):
+    statement, _, rest = sections()[tag].partition("\n`")
+    lines = dict(line.split(" = ", 1) for line in re.findall(r"`([^`]+ = [^`]+)`", "`" + rest.partition("\n\n")[0]))
+    names = {*re.findall(r"\b[a-zA-Z]\w*\b", " ".join(lines.values()))}
+    values = {name: rng.random((2, 3)) for name in sorted(names)}
+    shapes = {"W": (7, 3), "b": (3,)}
+    values |= {"x": rng.random((2, 4)), "p": {f"{k}_{g}": rng.random(shapes[k]) for k in "Wb" for g in "urca"}}
+    values |= {"np": np, "t": 3}
+    values |= {"concat": reference.concat, "sigmoid": reference.sigmoid}
+    compared = 0
+    for piece in re.split(r"\\qquad|\$\$", statement):
+        left, _, right = piece.strip().replace(r"\text{ gets }", "=").partition(" = ")
+        name = as_python(left)
+        if name in lines:
+            expected = eval(lines[name].removeprefix("dc_prev + "), values)
+            np.testing.assert_allclose(eval(as_python(right).rstrip(" ,"), values), expected, rtol=1e-12)
+            compared += 1
+    assert compared == sum("split(" not in line for line in lines.values())
+
+
+def test_the_readme_has_the_equations_of_the_document():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    shown = re.findall(r"\$\$\n(.*) \\qquad \((G\d)\)\n\$\$", readme)
+    assert [tag for _, tag in shown] == ["G1", "G2", "G3", "G4", "G5"]
+    for formula, tag in shown:
+        assert formula == sections()[tag].split("$$")[1].strip()
 
 
 def imports(path: Path) -> set[str]:
