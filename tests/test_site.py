@@ -210,6 +210,11 @@ def lines_with(name: str, tag: str) -> set[str]:
 def test_a_mouse_or_a_key_on_one_side_marks_the_other(site, page):
     page.goto((site / "code" / "reference.py.html").as_uri())
     assert marked(page) == set()
+    edges = page.locator(".line").evaluate_all("all => all.map(e => [e.id, getComputedStyle(e).borderLeftColor])")
+    lines = (ROOT / "minigru" / "reference.py").read_text("utf-8").splitlines()
+    assert {place for place, colour in edges if colour != "rgba(0, 0, 0, 0)"} == {
+        f"L{number}" for number, line in enumerate(lines, start=1) if tags_of(line)
+    }
     page.hover("#gru-cell-backward-dG3 math >> nth=0")
     assert marked(page) == {"gru-cell-backward-dG3"} | lines_with("reference.py", "dG3")
     (line,) = lines_with("reference.py", "G3")
