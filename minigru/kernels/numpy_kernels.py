@@ -130,6 +130,6 @@ def adam(
     np.divide(v, correction2, out=scratch)  # (A4)
     np.sqrt(scratch, out=scratch)
     np.add(scratch, eps, out=scratch)
-    np.divide(m, scratch, out=scratch)
+    np.divide(m, scratch, out=scratch)  # (A5)
     np.multiply(scratch, lr / correction1, out=scratch)  # (A3)
     np.subtract(theta, scratch, out=theta)  # (A5)
