@@ -90,10 +90,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_forward(
         }
         __syncthreads();
         if (mine) {
-            z_u = (1 + tanh((z_u + total(sums_u, s, j)) / 2)) / 2;  // (G1) (F3)
-            z_r = (1 + tanh((z_r + total(sums_r, s, j)) / 2)) / 2;  // (G2) (F3)
-            gamma_u[i] = z_u;
-            gamma_r[i] = z_r;
+            gamma_u[i] = z_u = (1 + tanh((z_u + total(sums_u, s, j)) / 2)) / 2;  // (G1) (F3)
+            gamma_r[i] = z_r = (1 + tanh((z_r + total(sums_r, s, j)) / 2)) / 2;  // (G2) (F3)
             rc[i] = rc_all[s][j] = z_r * c_prev;  // (G3)
         }
         __syncthreads();
@@ -101,8 +99,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_forward(
             multiply(rc_all, w_c, sums_c, n);  // (G3)
         __syncthreads();
         if (mine) {
-            z_c = tanh(z_c + total(sums_c, s, j));  // (G3)
-            c_tilde[i] = z_c;
+            c_tilde[i] = z_c = tanh(z_c + total(sums_c, s, j));  // (G3)
             c_prev = c_prev + z_u * (z_c - c_prev);  // (G4) (F4)
             c[i + step] = c_all[s][j] = c_prev;
         }
