@@ -97,7 +97,7 @@ def _import_cupy() -> ModuleType:
     except ImportError as error:
         raise BackendUnavailable(f"CuPy cannot be imported ({_first_line(error)}): reinstall it") from error
     if not cupy.is_available():
-        raise BackendUnavailable(_why_no_device(cupy.cuda.runtime))
+        raise BackendUnavailable(_why_no_device(cupy))
     try:
         cupy.ones(2) @ cupy.ones(2)
     except (ImportError, RuntimeError) as error:
@@ -108,12 +108,12 @@ def _import_cupy() -> ModuleType:
     return cupy
 
 
-def _why_no_device(runtime: Any) -> str:
-    version = runtime.driverGetVersion()  # 13020 is CUDA 13.2, and 0 is no driver
+def _why_no_device(cupy: Any) -> str:
+    version = cupy.cuda.runtime.driverGetVersion()  # 13020 is CUDA 13.2, and 0 is no driver
     if version == 0:
         return "no NVIDIA driver was found: install one, or use --backend numpy"
     try:
-        runtime.getDeviceCount()
+        cupy.cuda.runtime.getDeviceCount()
     except RuntimeError as error:
         if "InsufficientDriver" in str(error):
             driver = (
