@@ -135,15 +135,15 @@ class RawModule:
 
     def __init__(self, code: str, options: tuple[str, ...]) -> None:
         self.parameters = parameters(code)
-        self.macros = dict(option[2:].split("=") for option in options if option.startswith("-D"))
+        defines = tuple(option for option in options if option.startswith("-D"))
+        self.macros = dict(define[2:].split("=") for define in defines)
         launchers = []
         for name, types in self.parameters.items():
             values = ", ".join(f"*({kind}{'*' * is_pointer}*)a[{i}]" for i, (kind, is_pointer) in enumerate(types))
             head = f'extern "C" int launch_{name}(unsigned blocks, unsigned threads, unsigned seed, void** a)'
             call = f"turns::kernel = [=] {{ {name}({values}); }};"
             launchers.append(f"{head}\n{{\n{call}\nreturn turns::run(blocks, threads, seed);\n}}\n")
-        defines = tuple(option for option in options if option.startswith("-D"))
-        self.library = compile_for_cpu("\n".join([PRELUDE, code, *launchers]), defines)
+        self.compiled = compile_for_cpu("\n".join([PRELUDE, code, *launchers]), defines)
 
     def get_function(self, name: str) -> Any:
         """Return the kernel, to be called as ``kernel((blocks,), (threads,), arguments)``."""
@@ -153,7 +153,7 @@ class RawModule:
             assert len(arguments) == len(types), f"{name} takes {len(types)} arguments, not {len(arguments)}"
             held = [self._argument(*pair) for pair in zip(arguments, types, strict=True)]
             addresses = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
-            if getattr(self.library, f"launch_{name}")(*grid, *block, seed, addresses):
+            if getattr(self.compiled, f"launch_{name}")(*grid, *block, seed, addresses):
                 raise RuntimeError(f"some threads of {name} wait at a barrier that the others never reach")
 
         return kernel
@@ -206,7 +206,7 @@ class ElementwiseKernel:
         pointers = (ctypes.c_void_p * len(copies))(*(copy.ctypes.data for copy in copies.values()))
         numbers = np.array([hosts[name] for kind, name in params if kind != "T"], "float64")
         C_type = {np.dtype(dtype): name for name, dtype in DTYPES.items()}[dtypes.pop()]
-        library = compile_for_cpu(self.source(), (f"-DREAL={C_type}",))
-        library.run(pointers, ctypes.c_void_p(numbers.ctypes.data), ctypes.c_long(int(np.prod(shape))))
+        compiled = compile_for_cpu(self.source(), (f"-DREAL={C_type}",))
+        compiled.run(pointers, ctypes.c_void_p(numbers.ctypes.data), ctypes.c_long(int(np.prod(shape))))
         for _, name in self.outputs:
             hosts[name][...] = copies[name]
