@@ -1,16 +1,16 @@
 """minigru: a GRU from scratch, every forward pass and every gradient written by hand, on NumPy or CuPy.
 
-Start with `minigru.reference`, which is the equations; `minigru.gru` is the same mathematics as a fast schedule.
+Start with `minigru.reference`, which is the equations; `minigru.engine.gru` is the same mathematics as a fast schedule.
 """
 
 from . import gradcheck, reference
-from .adam import Adam, clip_by_global_norm, constant, cosine
-from .backend import Backend, BackendUnavailable, get_backend
-from .gru import GRU
-from .linear import Linear
-from .loss import SoftmaxCrossEntropy
-from .model import SequenceClassifier
-from .rnn import RNN
+from .engine.adam import Adam, clip_by_global_norm, constant, cosine
+from .engine.backend import Backend, BackendUnavailable, get_backend
+from .engine.gru import GRU
+from .engine.linear import Linear
+from .engine.loss import SoftmaxCrossEntropy
+from .engine.model import SequenceClassifier
+from .engine.rnn import RNN
 
 __version__ = "0.1.0"
 

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 
 from threadpoolctl import threadpool_limits
 
-from .backend import BACKENDS
-from .files import replace_file
+from .engine.backend import BACKENDS
+from .training.files import replace_file
 
 BLAS_VARIABLES = {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"}
 

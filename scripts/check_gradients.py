@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from minigru import BackendUnavailable, cases, cli, gradcheck
-from minigru.backend import BACKENDS, get_backend
+from minigru import BackendUnavailable, cli, gradcheck
+from minigru.engine.backend import BACKENDS, get_backend
+from minigru.gradcheck import cases
 
 EPILOG = """
 exit status: 0 every gradient passes, 1 one fails, 2 an option is wrong or the backend cannot be used

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from minigru import BackendUnavailable, cli, data, digit_plots, images, trained
-from minigru.checkpoint import CheckpointError
-from minigru.data import DataUnavailable
-from minigru.images import ImageError
+from minigru import BackendUnavailable, cli
+from minigru.experiments import images
+from minigru.experiments.images import ImageError
+from minigru.plots import digits as digit_plots
+from minigru.training import data, trained
+from minigru.training.checkpoint import CheckpointError
+from minigru.training.data import DataUnavailable
 
 WORST = 8
 EXAMPLES = """

@@ -13,16 +13,17 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from minigru import BackendUnavailable, __version__, cli, data
-from minigru.adam import SCHEDULES
-from minigru.backend import BACKENDS, get_backend
-from minigru.checkpoint import CheckpointError
-from minigru.config import Config, resumed
-from minigru.data import DataUnavailable
-from minigru.files import replace_file
-from minigru.model import CELLS
-from minigru.parallel import EndedElsewhere, MPIUnavailable, Ranks, connect
-from minigru.training import Diverged, Trainer
+from minigru import BackendUnavailable, __version__, cli
+from minigru.engine.adam import SCHEDULES
+from minigru.engine.backend import BACKENDS, get_backend
+from minigru.engine.model import CELLS
+from minigru.training import data
+from minigru.training.checkpoint import CheckpointError
+from minigru.training.config import Config, resumed
+from minigru.training.data import DataUnavailable
+from minigru.training.files import replace_file
+from minigru.training.parallel import EndedElsewhere, MPIUnavailable, Ranks, connect
+from minigru.training.trainer import Diverged, Trainer
 
 FILES = ("checkpoint.npz", "history.csv", "config.json", "curves.png", "digits.png", "confusion.png")
 NAMES = {"mnist": "MNIST", "digits": "digits"}
@@ -189,7 +190,7 @@ def train(trainer: Trainer, dataset: data.Dataset, other: dict[str, Any]) -> int
 
 def write_figures(trainer: Trainer, dataset: data.Dataset, predictions: Any) -> None:
     """Write the three figures of a run."""
-    from minigru import plots
+    from minigru.plots import training as plots
 
     name = f"{trainer.config.model.upper()}, {trainer.config.hidden_size} units, on {NAMES[dataset.name]}"
     shown = slice(0, 40)

@@ -4,7 +4,7 @@ It does its arithmetic with NumPy, but keeps the two kinds of arrays apart: what
 NumPy, host and device arrays in one operation, assignment of a host array) is refused, and each wait of the host for
 the device is counted. So it shows that a step copies nothing to or from the host. It is stricter than CuPy in that
 NumPy's own functions do not take its arrays, so that a stray ``np.`` is found.
-The kernels it runs are those of `minigru.kernels`: their own CUDA C++, compiled for the CPU by `cuda_on_cpu`. That
+The kernels it runs are those of `minigru.engine.kernels`: their own CUDA C++, compiled for the CPU by `cuda_on_cpu`. That
 tests their arithmetic, not how CUDA compiles or runs them. It lives with the tests, and takes CuPy's place only while a
 test asks for it.
 """
@@ -20,7 +20,7 @@ from typing import Any
 import cuda_on_cpu
 import numpy as np
 
-import minigru.kernels
+import minigru.engine.kernels
 from minigru import Backend, get_backend
 
 BANNER = "fake device: these tests ran on NumPy behind CuPy's refusals; no GPU code ran"
@@ -231,10 +231,10 @@ def installed() -> Iterator[None]:
     """Let ``import cupy`` find the fake, and let no module that has done so outlive the block."""
     global used
     used = True
-    names = ["cupy", *(f"minigru.kernels.{name}" for name in ("cupy_kernels", "cuda", "gru_sequence"))]
-    package = vars(minigru.kernels)
+    names = ["cupy", *(f"minigru.engine.kernels.{name}" for name in ("cupy_kernels", "cuda", "gru_persistent"))]
+    package = vars(minigru.engine.kernels)
     before = {name: sys.modules.pop(name, None) for name in names}
-    attributes = {name: package.pop(name) for name in ("cupy_kernels", "cuda", "gru_sequence") if name in package}
+    attributes = {name: package.pop(name) for name in ("cupy_kernels", "cuda", "gru_persistent") if name in package}
     sys.modules["cupy"] = Module()
     try:
         yield

@@ -62,7 +62,7 @@ def relative(value: Any, expected: Any) -> float:
 def run_script(name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script of the repository as a user would, with one BLAS thread."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / name), *map(str, arguments)],
+        [sys.executable, str(next((ROOT / "scripts").rglob(name))), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,

@@ -2,7 +2,7 @@
 
 ::
 
-    .. beside:: minigru/gru.py
+    .. beside:: minigru/engine/gru.py
 
 The equations are those under the headings ``### (G1) Update gate`` of the Markdown in this folder; the lines are those
 that end in a comment with their tags, ``# (G1) (F5)``, or ``// (G1)`` in CUDA. A tag without a partner ends the build.

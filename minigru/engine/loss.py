@@ -1,0 +1,80 @@
+"""Softmax and cross-entropy in one: from scores to a loss, and back."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from . import checks
+from .backend import Backend, get_backend
+from .layer import remember
+
+
+class SoftmaxCrossEntropy:
+    """Mean cross-entropy, in nats, of the softmax of logits against integer labels.
+
+    Parameters
+    ----------
+    backend : "numpy", "cupy" or a `Backend`
+    dtype : "float32" or "float64"
+
+    Raises
+    ------
+    ValueError
+        backend or dtype is not one of those named.
+    BackendUnavailable
+        CuPy was asked for and cannot be used.
+    """
+
+    def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32") -> None:
+        self.backend = get_backend(backend)
+        self.dtype = checks.dtype(dtype)
+        self._buffers: dict[tuple[int, int], SimpleNamespace] = {}
+        self._ran: Any = None
+
+    def forward(self, logits: Any, labels: Any) -> Any:
+        """Return the mean loss, a scalar that stays on the device of the backend.
+
+        Parameters
+        ----------
+        logits : array_like (B, K), finite real numbers
+        labels : array_like (B,), integers from 0 to K - 1
+
+        Raises
+        ------
+        ValueError
+            logits is not (B, K), real and finite, or labels is not B integers from 0 to K - 1.
+        """
+        logits = checks.reals("logits", logits, ("B", "K"), self.backend, self.dtype)
+        B, K = logits.shape
+        return self._forward(logits, checks.labels("labels", labels, B, K, self.backend))
+
+    def backward(self) -> Any:
+        """Return dlogits (B, K), the gradient of the latest loss; the layer's own memory.
+
+        Raises
+        ------
+        RuntimeError
+            There was no forward before.
+        """
+        if self._ran is None:
+            raise RuntimeError("backward was called before forward; call forward(logits, labels) first")
+        return self._ran.dlogits
+
+    def _forward(self, logits: Any, labels: Any) -> Any:
+        buf = self._ran = remember(self._buffers, logits.shape, lambda: self._new_buffers(*logits.shape))
+        buf.log_p[...] = logits
+        return self.backend.kernels.softmax_cross_entropy(  # (S1) (S2) (S3) (dS)
+            buf.dlogits, buf.log_p, buf.p, buf.y, buf.row, labels[:, None], buf.classes
+        )
+
+    def _new_buffers(self, B: int, K: int) -> SimpleNamespace:
+        empty, dtype = self.backend.empty, self.dtype
+        return SimpleNamespace(
+            dlogits=empty((B, K), dtype),
+            log_p=empty((B, K), dtype),
+            p=empty((B, K), dtype),  # probabilities
+            y=empty((B, K), dtype),  # one-hot labels
+            row=empty((B, 1), dtype),
+            classes=self.backend.xp.arange(K),
+        )

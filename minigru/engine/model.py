@@ -1,0 +1,134 @@
+"""A sequence classifier: a recurrent layer, a linear layer on its last state, softmax cross-entropy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import checks
+from .backend import Backend, get_backend
+from .gru import GRU
+from .layer import join
+from .linear import Linear
+from .loss import SoftmaxCrossEntropy
+from .rnn import RNN
+
+CELLS = {"gru": GRU, "rnn": RNN}
+
+
+class SequenceClassifier:
+    """Read a sequence to its end, then name its class.
+
+    Parameters
+    ----------
+    input_size : D, the length of one step of a sequence
+    hidden_size : H
+    num_classes : K
+    cell : "gru" or "rnn"
+    backend : "numpy", "cupy" or a `Backend`
+    dtype : "float32" or "float64"
+    rng : seed or NumPy Generator for the initial weights
+
+    Attributes
+    ----------
+    params, grads : dicts keyed "gru.W_u", …, "linear.W", "linear.b" ("rnn.W_a", … with the RNN): views of
+    vector, gradient : (N,), all parameters and all gradients
+
+    Raises
+    ------
+    ValueError
+        A size is not a whole number from 1 up, or cell, backend or dtype is not one of those named.
+    BackendUnavailable
+        CuPy was asked for and cannot be used.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_classes: int,
+        cell: str = "gru",
+        backend: str | Backend = "numpy",
+        dtype: Any = "float32",
+        rng: int | np.random.Generator = 0,
+    ) -> None:
+        self.backend = get_backend(backend)
+        self.dtype = checks.dtype(dtype)
+        self.num_classes = checks.whole("num_classes", num_classes)
+        rng = checks.rng(rng)
+        self.cell = CELLS[checks.choice("cell", cell, tuple(CELLS))](
+            input_size, hidden_size, self.backend, self.dtype, rng
+        )
+        self.linear = Linear(hidden_size, num_classes, self.backend, self.dtype, rng)
+        self.criterion = SoftmaxCrossEntropy(self.backend, self.dtype)
+        self.vector, self.gradient, self.params, self.grads = join({cell: self.cell, "linear": self.linear})
+        self._loss_is_latest = False
+
+    def loss(self, x: Any, y: Any) -> Any:
+        """Return the mean loss of a batch, in nats: a scalar that stays on the device.
+
+        Parameters
+        ----------
+        x : array_like (B, T, D), batch first, finite real numbers
+        y : array_like (B,), integers from 0 to K - 1
+
+        Raises
+        ------
+        ValueError
+            x or y has another shape, type or range.
+        """
+        x = self._check(x)
+        y = checks.labels("y", y, len(x), self.num_classes, self.backend)
+        loss = self.criterion._forward(self._forward(x), y)
+        self._loss_is_latest = True
+        return loss
+
+    def backward(self) -> None:
+        """Fill `grads` with the gradient of the latest loss.
+
+        Raises
+        ------
+        RuntimeError
+            There was no loss before, or a prediction has been made since.
+        """
+        if not self._loss_is_latest:
+            raise RuntimeError("backward was called without a loss just before; call loss(x, y) first")
+        dlast = self.linear._backward(self.criterion.backward())
+        self.cell._backward(dlast, None, need_dx=False)
+
+    def logits(self, x: Any, batch_size: int = 1000) -> np.ndarray:
+        """Return the score of every class, a host array (B, K).
+
+        Parameters
+        ----------
+        x : array_like (B, T, D), batch first, finite real numbers
+        batch_size : how many sequences are worked on at a time, which bounds the memory used
+
+        Raises
+        ------
+        ValueError
+            x has another shape, is not real or not finite, or batch_size is not a whole number from 1 up.
+        """
+        x = self._check(x)
+        batch_size = checks.whole("batch_size", batch_size)
+        self._loss_is_latest = False
+        parts = [self._forward(x[start : start + batch_size]).copy() for start in range(0, len(x), batch_size)]
+        return self.backend.to_host(self.backend.xp.concatenate(parts))
+
+    def predict_proba(self, x: Any, batch_size: int = 1000) -> np.ndarray:
+        """Return the probability of every class, a host array (B, K); arguments and errors as for `logits`."""
+        logits = self.logits(x, batch_size)
+        e = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
+
+    def predict(self, x: Any, batch_size: int = 1000) -> np.ndarray:
+        """Return the likeliest class, a host array (B,) of integers; arguments and errors as for `logits`."""
+        return self.logits(x, batch_size).argmax(axis=1)
+
+    def _check(self, x: Any) -> Any:
+        return checks.reals("x", x, ("B", "T", self.cell.input_size), self.backend, self.dtype)
+
+    def _forward(self, x: Any) -> Any:
+        states = self.cell._forward(x.transpose(1, 0, 2), None)  # batch first outside, time major inside
+        return self.linear._forward(states[-1])

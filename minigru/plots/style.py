@@ -1,0 +1,19 @@
+"""The colours, and an empty figure: what all figures share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OURS, OTHER, WRONG, RIGHT = "#0b5fa5", "#d1700b", "#c0392b", "#2e7d32"
+COLORS = (OTHER, "#7d8a97", OURS, RIGHT, WRONG)  # of several curves
+GATES: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, `width` by `height` inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")

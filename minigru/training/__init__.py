@@ -1,0 +1,1 @@
+"""What surrounds the training step: data, configuration, checkpoints, stopping, several processes."""

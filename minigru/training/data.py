@@ -1,0 +1,213 @@
+"""MNIST, or scikit-learn's small digits, as sequences of image rows."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..engine import checks
+from .files import DamagedFile, read_arrays, replace_file
+
+DATA = ("auto", "mnist", "digits")
+TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # images of each digit, 0 to 9
+TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+NETWORK_TIMEOUT = 20  # seconds that a silent server is waited for
+
+
+class DataUnavailable(RuntimeError):
+    """The data cannot be had here: `reason` says why, `remedy` what to do."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}: {remedy}, or use --data digits")
+        self.reason, self.remedy = reason, remedy
+
+
+class Dataset(NamedTuple):
+    """Images as sequences: step t of a sequence is row t of the image, from the top.
+
+    Attributes
+    ----------
+    name : "mnist" or "digits"
+    x_train, x_test : (n, T, D) floats from 0 (background) to 1 (ink)
+    y_train, y_test : (n,) int64, the digits 0 to 9
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+def load(name: str = "auto", data_home: str | os.PathLike | None = None, dtype: Any = "float32") -> Dataset:
+    """Load a data set by name.
+
+    Parameters
+    ----------
+    name : "mnist", "digits", or "auto": MNIST where it can be had, otherwise the digits, with two lines on stderr
+    data_home : scikit-learn's data folder; ``$SCIKIT_LEARN_DATA`` or ``~/scikit_learn_data`` where it is None
+    dtype : "float32" or "float64"
+
+    Raises
+    ------
+    ValueError
+        name or dtype is not one of those named.
+    DataUnavailable
+        "mnist" was asked for and is neither cached nor to be fetched.
+    """
+    checks.choice("data", name, DATA)
+    dtype = checks.dtype(dtype)
+    if name == "digits":
+        return load_digits(dtype)
+    try:
+        return load_mnist(data_home, dtype)
+    except DataUnavailable as error:
+        if name == "mnist":
+            raise
+        print(
+            f"This is not MNIST but scikit-learn's 1,797 digits of 8x8 pixels, because {error.reason}.", file=sys.stderr
+        )
+        print(f"To get MNIST: {error.remedy}.", file=sys.stderr)
+        return load_digits(dtype)
+
+
+def load_digits(dtype: Any = "float32") -> Dataset:
+    """Load scikit-learn's bundled digits: 1,797 real images, T = 8, D = 8, of which 360 are always the test set."""
+    import sklearn.datasets
+    from sklearn.model_selection import train_test_split
+
+    digits = sklearn.datasets.load_digits()
+    x = (digits.images / 16).astype(dtype)
+    y = digits.target.astype(np.int64)
+    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=360, stratify=y, random_state=0)
+    return Dataset("digits", x_train, y_train, x_test, y_test)
+
+
+def load_mnist(data_home: str | os.PathLike | None = None, dtype: Any = "float32") -> Dataset:
+    """Load MNIST (LeCun et al. 1998), T = 28, D = 28: 60,000 images to train on and 10,000 by other writers to test.
+
+    scikit-learn fetches and keeps it; the decoded arrays are kept beside it, and checked before they are used.
+
+    Raises
+    ------
+    DataUnavailable
+        It is neither cached nor to be fetched, or what was fetched is not MNIST.
+    """
+    home = Path(data_home or os.environ.get("SCIKIT_LEARN_DATA") or Path("~", "scikit_learn_data")).expanduser()
+    if home.exists() and not home.is_dir():
+        raise DataUnavailable(
+            f"the data folder {home} is not a folder", "name another in SCIKIT_LEARN_DATA or --data-home"
+        )
+    cache = home / "minigru" / "mnist.npz"
+    arrays = _read_cache(cache)
+    if arrays is None:
+        arrays = _fetch(home)
+        _write_cache(cache, *arrays)
+    images, labels = arrays
+    x = images.reshape(-1, 28, 28).astype(dtype)
+    x /= 255
+    y = labels.astype(np.int64)
+    return Dataset("mnist", x[:60_000], y[:60_000], x[60_000:], y[60_000:])
+
+
+def _fetch(home: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (70000, 784) and labels (70000,), uint8, from scikit-learn's cache or from OpenML."""
+    from sklearn.datasets import fetch_openml
+
+    print(
+        f"Reading MNIST through scikit-learn (data folder {home}; OpenML sends 15 MB if it is not there) …",
+        file=sys.stderr,
+    )
+    try:
+        with _patience(NETWORK_TIMEOUT), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "Retrying…", said better below
+            # Without dtype, scikit-learn 1.9.1 crashes on pandas 3.1 (scikit-learn #34892); with it, it is also leaner.
+            bunch = fetch_openml(
+                "mnist_784",
+                version=1,
+                as_frame=False,
+                data_home=str(home),
+                n_retries=1,
+                parser="pandas",
+                read_csv_kwargs={"dtype": {**dict.fromkeys(range(784), np.uint8), 784: str}},
+            )
+        images = np.ascontiguousarray(bunch.data, dtype=np.uint8)
+        labels = np.array([int(str(label).strip("'\"")) for label in bunch.target], dtype=np.uint8)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = f"MNIST is not in {home} and could not be fetched ({type(error).__name__}: {error})"
+        remedy = (
+            "run once where the network reaches openml.org, or set SCIKIT_LEARN_DATA (or --data-home) to a data folder "
+            "of scikit-learn that holds mnist_784"
+        )
+        raise DataUnavailable(reason, remedy) from error
+    fault = _fault(images, labels)
+    if fault:
+        reason = f"what {home} holds as mnist_784 is not MNIST ({fault})"
+        raise DataUnavailable(reason, f"delete {home / 'openml'} and run again")
+    return images, labels
+
+
+def _fault(images: np.ndarray, labels: np.ndarray) -> str | None:
+    """Return what keeps two arrays from being MNIST, or None."""
+    if images.shape != (70_000, 784) or images.dtype != np.uint8:
+        return f"images are {images.shape} of {images.dtype}, not (70000, 784) of uint8"
+    if labels.shape != (70_000,) or labels.dtype != np.uint8:
+        return f"labels are {labels.shape} of {labels.dtype}, not (70000,) of uint8"
+    if images.min() != 0 or images.max() != 255:
+        return f"pixels run from {images.min()} to {images.max()}, not from 0 to 255"
+    for name, part, expected in (
+        ("first 60,000", labels[:60_000], TRAIN_COUNTS),
+        ("last 10,000", labels[60_000:], TEST_COUNTS),
+    ):
+        counts = np.bincount(part, minlength=10).tolist()
+        if counts != expected:
+            return f"the {name} labels count {counts} a digit, not {expected}"
+    return None
+
+
+def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the decoded arrays, or None where the file is missing, unreadable, damaged or something else."""
+    try:
+        arrays = read_arrays(path)
+        images, labels = arrays["images"], arrays["labels"]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        print(f"The cached {path} cannot be read ({error.strerror}); MNIST is decoded again.", file=sys.stderr)
+        return None
+    except (DamagedFile, KeyError) as error:
+        fault: str | None = str(error)
+    else:
+        fault = _fault(images, labels)
+    if fault:
+        print(f"The cached {path} is damaged ({fault}); it is made anew.", file=sys.stderr)
+        return None
+    return images, labels
+
+
+def _write_cache(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, lambda file: np.savez(file, images=images, labels=labels))
+    except OSError as error:
+        print(f"MNIST could not be kept for a faster start ({error}); training goes on.", file=sys.stderr)
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """Let a network connection that says nothing fail after `seconds`, rather than after minutes."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,70 @@
+"""One rank of a job that bench.py times: started by mpiexec, it takes orders from bench.py through rank 0.
+
+Between two orders it sleeps, so that the baselines that are timed meanwhile have the machine to themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from baselines import Engine
+from mpi4py import MPI
+from threadpoolctl import threadpool_limits
+
+from minigru.training.parallel import Ranks
+
+
+def orders(comm: Any) -> Any:
+    """Yield what bench.py asks for, on every rank, until it closes the connection."""
+    while True:
+        if comm.rank == 0:
+            line = sys.stdin.readline()
+            for other in range(1, comm.size):
+                comm.send(line, other)
+        else:
+            while not comm.iprobe(source=0):  # waiting in recv would keep the core busy
+                time.sleep(0.02)
+            line = comm.recv(source=0)
+        if not line:
+            return
+        yield json.loads(line)
+
+
+def main() -> None:
+    """Serve until the end of the orders."""
+    comm = MPI.COMM_WORLD
+    ranks = Ranks(comm)
+    threadpool_limits(1, user_api="blas")
+    for order in orders(comm):
+        answer: Any = None
+        if "batch" in order:
+            with np.load(order["batch"]) as stored:
+                params = dict(stored)
+            x, y = params.pop("x"), params.pop("y")
+            engine, chosen = Engine(params), np.arange(len(x))
+        if "loss" in order:
+            answer = float(ranks.gradient(engine.model, x, y, chosen, False)[0])
+        if "save" in order and comm.rank == 0:
+            np.savez(order["save"], **getattr(engine.model, order["which"]))
+        comm.Barrier()
+        start = time.perf_counter()
+        for _ in range(order.get("steps", 0)):
+            ranks.gradient(engine.model, x, y, chosen, False)
+            engine.adam.step()
+        if "sums" in order:
+            message = np.zeros(order["elements"], np.float32)
+            for _ in range(order["sums"]):
+                comm.Allreduce(MPI.IN_PLACE, message)
+        if "steps" in order or "sums" in order:
+            answer = time.perf_counter() - start
+        if comm.rank == 0:
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    with Ranks(MPI.COMM_WORLD).together():
+        main()

@@ -1,0 +1,39 @@
+"""Show a mini-batch of training images with their labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minigru import BackendUnavailable, cli, get_backend
+from minigru.plots import digits as digit_plots
+from minigru.training import data
+from minigru.training.data import DataUnavailable
+
+LARGEST = 100  # images that can still be told apart
+
+
+def main() -> int:
+    """Draw a batch, print its labels, and write the figure."""
+    parser = cli.Parser(description=__doc__)
+    cli.figure_options(parser)
+    parser.add_argument("--data", choices=data.DATA, default="auto", help="which images (default: auto)")
+    parser.add_argument("--batch-size", type=cli.positive, default=16, metavar="B", help="how many (default: 16)")
+    options = parser.parse_args()
+    if options.batch_size > LARGEST:
+        parser.error(f"--batch-size is {options.batch_size}; expected at most {LARGEST}, or nothing can be seen")
+    with cli.exit_on(2, ValueError, BackendUnavailable, DataUnavailable, OSError):
+        backend = get_backend(options.backend)
+        dataset = data.load(options.data)
+        chosen = np.random.default_rng(options.seed).permutation(len(dataset.x_train))[: options.batch_size]
+        x = backend.to_device(dataset.x_train[chosen])  # as a model gets it
+        y = dataset.y_train[chosen]
+        (B, T, D), dtype = x.shape, x.dtype
+        title = f"A mini-batch of {dataset.name.replace('mnist', 'MNIST')}: x ({B}, {T}, {D})"
+        print(f"{title} {dtype} from {float(x.min()):g} to {float(x.max()):g}, y ({B},)")
+        print("labels: " + " ".join(map(str, y)))
+        cli.write_figures(options.out, batch=digit_plots.labelled(backend.to_host(x), y, title))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

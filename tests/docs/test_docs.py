@@ -1,0 +1,73 @@
+"""What the documents show is what the code does."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+
+import numpy as np
+import pytest
+from helpers import ROOT, run_script
+
+from minigru.engine.kernels import numpy_kernels
+
+
+def test_the_layer_of_one_s_own_prints_what_the_page_shows():
+    page = (ROOT / "docs" / "gradient-checking.md").read_text("utf-8")
+    code, shown = re.search(r"```python\n(.*?)```\n+```\n(.*?)```", page, re.DOTALL).groups()
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, {})
+    assert printed.getvalue() == shown
+
+
+def test_step_size_figure_is_made_and_the_errors_are_as_the_page_says(tmp_path):
+    result = run_script("plot_step_size.py", "--out", tmp_path / "figure.png")
+    assert result.returncode == 0, result.stderr
+    smallest = {line[:18].strip(): float(line.split()[-3]) for line in result.stdout.splitlines()[1:4]}
+    assert smallest["complex step"] < 1e-15
+    assert 1e-11 < smallest["central, float64"] < 1e-8
+    assert 1e-5 < smallest["central, float32"] < 1e-3
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_the_limits_of_what_is_set_to_zero_are_those_of_the_schedule():
+    below, above = np.float32(-(2.0**-100)), np.float32(2.0**-99)
+    outside = np.nextafter([below, above], np.float32([-1, 1]))
+    d = np.concatenate([[below, above], outside])
+    numpy_kernels.flush(d)
+    assert [*(d == 0)] == [True, True, False, False]
+
+
+def test_nothing_is_left_to_be_filled_in():
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        assert re.findall(r"@[A-Z]+@", page.read_text("utf-8")) == []
+
+
+def test_every_link_between_the_documents_leads_somewhere():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)", page.read_text("utf-8")):
+            there = page.parent / target if target else page
+            assert "://" in target or there.exists(), f"{page.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
+                assert anchor in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings], anchor
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_mathematics_is_written_as_github_renders_it(page):
+    text = re.sub(r"^```.*?^```$|`[^`]*`", "code", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    block = re.compile(r"(?<=\n\n)\$\$\n[^$]+\n\$\$\n(?=\n|\Z)")  # a blank line before and after
+    assert len(block.findall(text)) == text.count("$$") / 2
+    for line in block.sub("", text).splitlines():
+        pieces = line.split("$")
+        assert len(pieces) % 2 == 1, f"a formula within a line ends on it: {line}"
+        for before, formula, after in zip(pieces[::2], pieces[1::2], pieces[2::2], strict=False):
+            assert formula == formula.strip() != "", line
+            assert not re.search(r"\w$", before), line
+            assert not re.match(r"\w", after), line
+            assert "|" not in formula or not line.startswith("|"), line

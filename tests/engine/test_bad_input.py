@@ -1,0 +1,197 @@
+"""Bad input of every public call: the error names the argument, what came and what was expected; nothing changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from helpers import arrays_in
+
+import minigru
+from minigru.gradcheck import cases
+
+T, B, D, H, K = 3, 2, 4, 5, 3
+X = np.ones((T, B, D))
+NAN, INF = np.full((T, B, D), np.nan), np.full((T, B, D), np.inf)
+
+
+def gru(dtype="float32"):
+    layer = minigru.GRU(D, H, dtype=dtype)
+    layer.forward(X)
+    return layer
+
+
+def linear():
+    layer = minigru.Linear(D, K)
+    layer.forward(np.ones((B, D)))
+    return layer
+
+
+def model():
+    return minigru.SequenceClassifier(D, H, K)
+
+
+LOSS = minigru.SoftmaxCrossEntropy
+XB = np.ones((B, T, D))
+
+BAD = {
+    "size 0": (lambda: minigru.GRU(0, H), "input_size is 0; expected a whole number, at least 1"),
+    "size -1": (lambda: minigru.RNN(D, -1), "hidden_size is -1"),
+    "size 1.5": (lambda: minigru.GRU(1.5, H), "input_size is 1.5"),
+    "size True": (lambda: minigru.Linear(True, K), "in_features is True"),
+    "size text": (lambda: minigru.Linear(D, "3"), "out_features is '3'"),
+    "classes": (lambda: minigru.SequenceClassifier(D, H, 0), "num_classes is 0"),
+    "dtype": (lambda: minigru.GRU(D, H, dtype="float16"), "dtype is 'float16'; expected 'float32' or 'float64'"),
+    "dtype int": (lambda: minigru.SoftmaxCrossEntropy(dtype=int), "expected 'float32' or 'float64'"),
+    "dtype None": (lambda: minigru.GRU(D, H, dtype=None), "dtype is None; expected 'float32' or 'float64'"),
+    "rng text": (lambda: minigru.GRU(D, H, rng="x"), "rng is 'x'; expected a seed"),
+    "rng negative": (lambda: minigru.Linear(D, K, rng=-1), "rng is -1; expected a seed"),
+    "rng float": (lambda: minigru.SequenceClassifier(D, H, K, rng=1.5), "rng is 1.5; expected a seed"),
+    "backend array": (lambda: minigru.get_backend(np.ones(2)), "expected one of 'numpy', 'cupy'"),
+    "case cell": (lambda: cases.recurrent("lstm", 1, 1, 1, 1), "cell is 'lstm'; expected one of 'gru', 'rnn'"),
+    "case size": (lambda: cases.all_cases(("gru",), "tiny"), "size is 'tiny'; expected one of 'small', 'full'"),
+    "case steps": (lambda: cases.model("gru", 1, 1, 1, 1, 2, -1), "steps is -1"),
+    "dtype none": (lambda: minigru.GRU(D, H, dtype="flaot"), "dtype is 'flaot'"),
+    "backend": (lambda: minigru.GRU(D, H, backend="torch"), "backend is 'torch'; expected one of 'numpy', 'cupy'"),
+    "backend type": (lambda: minigru.get_backend(None), "backend is None"),
+    "cell": (lambda: minigru.SequenceClassifier(D, H, K, cell="lstm"), "cell is 'lstm'; expected one of 'gru', 'rnn'"),
+    "x 2-d": (lambda: gru().forward(X[0]), r"x has shape \(2, 4\); expected \(T, B, 4\)"),
+    "x wide": (lambda: gru().forward(np.ones((T, B, D + 1))), r"x has shape \(3, 2, 5\); expected \(T, B, 4\)"),
+    "x empty": (lambda: gru().forward(np.ones((0, B, D))), r"x has shape \(0, 2, 4\)"),
+    "x no batch": (lambda: gru().forward(np.ones((T, 0, D))), r"x has shape \(3, 0, 4\)"),
+    "x scalar": (lambda: gru().forward(1.0), r"x has shape \(\); expected \(T, B, 4\)"),
+    "x None": (lambda: gru().forward(None), "x has dtype object; expected real numbers"),
+    "x text": (lambda: gru().forward([["a"]]), "x has dtype <U1; expected real numbers"),
+    "x ragged": (lambda: gru().forward([[1, 2], [3]]), "x is a list that is no array"),
+    "x complex": (lambda: gru().forward(X + 1j), "x has dtype complex128; expected real numbers"),
+    "x NaN": (lambda: gru().forward(NAN), "x holds NaN, infinity or a number too large for float32"),
+    "x inf": (lambda: gru("float64").forward(INF), "x holds NaN, infinity or a number too large for float64"),
+    "x too large": (lambda: gru().forward(X * 1e300), "a number too large for float32"),
+    "c_0": (lambda: gru().forward(X, np.ones((B + 1, H))), r"c_0 has shape \(3, 5\); expected \(2, 5\)"),
+    "c_0 NaN": (lambda: gru().forward(X, np.full((B, H), np.nan)), "c_0 holds NaN"),
+    "no gradient": (lambda: gru().backward(), "^dlast and dstates are both None; expected one of them, or both$"),
+    "c_0 too large": (lambda: gru().forward(X, np.full((B, H), 1e300)), "c_0 .* a number too large for float32"),
+    "dlast too large": (lambda: gru().backward(np.full((B, H), 1e300)), "dlast .* a number too large for float32"),
+    "dstates too large": (lambda: gru().backward(None, np.full((T, B, H), 1e300)), "dstates .* too large for float32"),
+    "dlast": (lambda: gru().backward(np.ones((B, D))), r"dlast has shape \(2, 4\); expected \(2, 5\)"),
+    "dstates": (lambda: gru().backward(None, np.ones((B, H))), r"dstates has shape \(2, 5\); expected \(3, 2, 5\)"),
+    "dstates NaN": (lambda: gru().backward(None, np.full((T, B, H), np.nan)), "dstates holds NaN"),
+    "linear x": (lambda: linear().forward(X), r"x has shape \(3, 2, 4\); expected \(B, 4\)"),
+    "linear dy": (lambda: linear().backward(np.ones((B, D))), r"dy has shape \(2, 4\); expected \(2, 3\)"),
+    "linear x too large": (lambda: linear().forward(np.full((B, D), 1e300)), "a number too large for float32"),
+    "linear dy too large": (lambda: linear().backward(np.full((B, K), 1e300)), "a number too large for float32"),
+    "logits too large": (lambda: LOSS().forward([[1e300, 0]], [0]), "a number too large for float32"),
+    "logits": (lambda: LOSS().forward(np.ones(K), [0]), r"logits has shape \(3,\); expected \(B, K\)"),
+    "logits NaN": (lambda: LOSS().forward([[np.nan]], [0]), "logits holds NaN"),
+    "labels shape": (lambda: LOSS().forward(np.ones((B, K)), [0]), r"labels has shape \(1,\); expected \(2,\)"),
+    "labels high": (lambda: LOSS().forward(np.ones((B, K)), [0, 3]), "labels runs from 0 to 3; expected integers"),
+    "labels low": (lambda: LOSS().forward(np.ones((B, K)), [-1, 0]), "labels runs from -1 to 0"),
+    "labels floats": (lambda: LOSS().forward(np.ones((B, K)), [0.0, 1.0]), "labels has dtype float64"),
+    "labels bool": (lambda: LOSS().forward(np.ones((B, K)), [True, False]), "labels has dtype bool"),
+    "model x": (lambda: model().loss(X[0], [0, 0]), r"x has shape \(2, 4\); expected \(B, T, 4\)"),
+    "model y": (lambda: model().loss(XB, [0, 1, 2]), r"y has shape \(3,\); expected \(2,\)"),
+    "model y high": (lambda: model().loss(XB, [0, K]), "y runs from 0 to 3; expected integers from 0 to 2"),
+    "predict": (lambda: model().predict(np.ones((B, T))), "x has shape"),
+    "predict batch": (lambda: model().predict(XB, batch_size=0), "batch_size is 0"),
+    "predict empty": (lambda: model().predict_proba(np.ones((0, T, D))), r"x has shape \(0, 3, 4\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_sentence(name):
+    call, message = BAD[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    assert "expected" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: minigru.GRU(D, H).backward(np.ones((B, H))),
+        lambda: minigru.Linear(D, K).backward(np.ones((B, K))),
+        lambda: minigru.SoftmaxCrossEntropy().backward(),
+        lambda: model().backward(),
+    ],
+    ids=["gru", "linear", "loss", "model"],
+)
+def test_backward_before_forward(call):
+    with pytest.raises(RuntimeError, match=r"^backward was called .*; call \w+\(.*\) first$"):
+        call()
+
+
+def test_backward_after_a_prediction_is_refused(rng):
+    classifier = model()
+    classifier.loss(XB, [0, 1])
+    classifier.predict(XB)
+    with pytest.raises(RuntimeError, match="without a loss just before"):
+        classifier.backward()
+
+
+def ran(layer, *inputs):
+    """Return a layer that has been forward and backward once, with numbers in all of its memory."""
+    out = layer.forward(*inputs)
+    layer.backward() if isinstance(layer, LOSS) else layer.backward(np.ones(np.shape(out)[-2:]))
+    return layer
+
+
+def ran_model():
+    classifier = model()
+    classifier.loss(XB, [0, 1])
+    classifier.backward()
+    return classifier
+
+
+NAN_BH, NAN_BK = np.full((B, H), np.nan), np.full((B, K), np.nan)
+REFUSED = {
+    "gru x": (lambda: ran(minigru.GRU(D, H), X), lambda layer: layer.forward(NAN)),
+    "gru x longer": (lambda: ran(minigru.GRU(D, H), X), lambda layer: layer.forward(np.full((T + 1, B, D), np.inf))),
+    "gru c_0": (lambda: ran(minigru.GRU(D, H), X), lambda layer: layer.forward(2 * X, NAN_BH)),
+    "gru dlast": (lambda: ran(minigru.GRU(D, H), X), lambda layer: layer.backward(NAN_BH)),
+    "gru dstates": (lambda: ran(minigru.GRU(D, H), X), lambda layer: layer.backward(np.ones((B, H)), X)),
+    "gru neither": (lambda: ran(minigru.GRU(D, H), X), lambda layer: layer.backward()),
+    "rnn c_0": (lambda: ran(minigru.RNN(D, H), X), lambda layer: layer.forward(2 * X, NAN_BH)),
+    "rnn dstates": (lambda: ran(minigru.RNN(D, H), X), lambda layer: layer.backward(np.ones((B, H)), X)),
+    "linear x": (lambda: ran(minigru.Linear(D, K), X[0]), lambda layer: layer.forward(X)),
+    "linear dy": (lambda: ran(minigru.Linear(D, K), X[0]), lambda layer: layer.backward(NAN_BK)),
+    "loss logits": (lambda: ran(LOSS(), np.ones((B, K)), [0, 1]), lambda loss: loss.forward(NAN_BK, [0, 1])),
+    "loss labels": (lambda: ran(LOSS(), np.ones((B, K)), [0, 1]), lambda loss: loss.forward(np.eye(B, K), [0, K])),
+    "model x": (ran_model, lambda classifier: classifier.loss(np.full((B, T, D), np.nan), [0, 1])),
+    "model y": (ran_model, lambda classifier: classifier.loss(2 * XB, [0, K])),
+    "model predict": (ran_model, lambda classifier: classifier.predict(np.full((B, T, D), np.nan))),
+    "model predict batch": (ran_model, lambda classifier: classifier.predict(2 * XB, batch_size=0)),
+}
+
+
+def memory_of(thing):
+    """Return every array that a layer or model holds, copied, and which buffers it has used last."""
+    if isinstance(thing, minigru.SequenceClassifier):
+        parts = [memory_of(part) for part in (thing.cell, thing.linear, thing.criterion)]
+        return [array for part, _ in parts for array in part], (thing._loss_is_latest, *(ran for _, ran in parts))
+    arrays = [
+        *arrays_in(thing._buffers),
+        *arrays_in(getattr(thing, "_transposed", [])),
+        *arrays_in(getattr(thing, "grads", {})),
+    ]
+    return [array.copy() for array in arrays], (id(thing._ran), list(thing._buffers))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_call_computes_nothing_and_changes_nothing(name):
+    make, call = REFUSED[name]
+    thing = make()
+    arrays, state = memory_of(thing)
+    with pytest.raises(ValueError, match="expected"):
+        call(thing)
+    arrays_after, state_after = memory_of(thing)
+    assert state_after == state
+    assert len(arrays) == len(arrays_after) > 3
+    # By their bytes: memory that nothing has been written to may hold NaN, which equals nothing.
+    assert [array.tobytes() for array in arrays] == [array.tobytes() for array in arrays_after]
+
+
+def test_finite_numbers_whose_sum_overflows_are_let_through():
+    layer = gru()
+    layer.vector[...] = 0
+    x = np.full((T, B, D), 3e38, dtype="float32")
+    assert np.isfinite(layer.forward(x)).all()
