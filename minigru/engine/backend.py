@@ -1,4 +1,4 @@
-"""Where arrays live: NumPy on the host, or CuPy on a GPU."""
+"""Where the arrays are: NumPy on the host (the CPU and its RAM), or CuPy on a GPU, the device."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-Array: TypeAlias = np.ndarray  # or cupy.ndarray, which has the same methods: mypy checks against those of NumPy
+Array: TypeAlias = np.ndarray  # or cupy.ndarray: it has the same methods, and mypy knows those of NumPy
 BACKENDS = ("numpy", "cupy")
 CACHE_LINE = 64  # bytes
 
 
 class BackendUnavailable(RuntimeError):
-    """The backend asked for cannot be used here; the message says why, and what to do."""
+    """The requested backend cannot be used here; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Backend:
     ----------
     name : "numpy" or "cupy"
     xp : the array library itself
-    kernels : the module of `minigru.engine.kernels` written for it
-    persistent : `minigru.engine.kernels.gru_persistent`, which runs all steps of a GRU as one kernel, where it is of use; with
-        ``dataclasses.replace(backend, persistent=None)`` the GRU goes step by step
+    kernels : its module of `minigru.engine.kernels`
+    persistent : `minigru.engine.kernels.gru_persistent`, the recurrence of the GRU as one kernel, or None; with
+        ``dataclasses.replace(backend, persistent=None)`` the GRU runs step by step
     """
 
     name: str
@@ -37,39 +37,39 @@ class Backend:
     kernels: ModuleType
     persistent: ModuleType | None = None
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an uninitialised array that starts on a cache line."""
         if self.name != "numpy":
-            return self.xp.empty(shape, dtype)  # CuPy's memory starts on 512 bytes as it is
+            return self.xp.empty(shape, dtype)  # CuPy's arrays start at multiples of 512 bytes
         size = math.prod(shape) * np.dtype(dtype).itemsize
         raw = np.empty(size + CACHE_LINE, np.uint8)
         start = -raw.ctypes.data % CACHE_LINE  # (F7)
         return raw[start : start + size].view(dtype).reshape(shape)
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an array of zeros that starts on a cache line."""
         array = self.empty(shape, dtype)
         array[...] = 0
         return array
 
-    def to_device(self, array: Any) -> Any:
-        """Return `array` as an array of this backend; no copy where it is one already."""
+    def to_device(self, array: Any) -> Array:
+        """Return `array` as an array of this backend, without a copy if it is one."""
         return self.xp.asarray(array)
 
     def to_host(self, array: Any) -> np.ndarray:
-        """Return `array` as a NumPy array; no copy where it is one already."""
+        """Return `array` as a NumPy array, without a copy if it is one."""
         return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
 def get_backend(backend: str | Backend) -> Backend:
-    """Return the backend of that name, once it is known to work; a `Backend` is returned as it is.
+    """Return the backend of that name after proving that it works; a `Backend` is returned as it is.
 
     Raises
     ------
     ValueError
         The name is not one of `BACKENDS`.
     BackendUnavailable
-        CuPy or the GPU it needs cannot be used. There is never a silent fall-back to NumPy.
+        CuPy cannot be used. There is no silent fall-back to NumPy.
     """
     if isinstance(backend, Backend):
         return backend

@@ -1,6 +1,6 @@
-"""The questions asked of an argument before anything is computed with it.
+"""Argument validation.
 
-Each raises ValueError with one sentence: the argument's name, what came, what was expected.
+Each function returns the valid argument, or raises ValueError with one sentence: its name, what came, what was expected.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Backend
+from .backend import Array, Backend
 
 
 def whole(name: str, value: Any, low: int = 1) -> int:
@@ -60,11 +60,11 @@ def rng(value: Any) -> np.random.Generator:
         raise ValueError(f"rng is {value!r}; expected a seed, a whole number from 0 up, or a NumPy Generator") from None
 
 
-def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend, dtype: np.dtype) -> Any:
+def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend, dtype: np.dtype) -> Array:
     """Return `value` as an array of the backend: real, of the given shape, finite once it is of `dtype`.
 
-    A letter in `shape` stands for any length from 1 up. Whether an array that is on the GPU already is finite is not
-    asked: the answer would make the host wait for the device.
+    A letter in `shape` stands for any length from 1 up. An array that is already on the GPU is not checked for finite
+    values, because the host would have to wait for the device.
     """
     array = _as_array(name, value, backend)
     if array.dtype.kind not in "biuf":
@@ -75,7 +75,7 @@ def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend,
     return backend.to_device(array)
 
 
-def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Any:
+def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Array:
     """Return `value` as an array of the backend: (B,) whole numbers from 0 to K - 1."""
     array = _as_array(name, value, backend)
     if array.dtype.kind not in "iu":
@@ -86,18 +86,18 @@ def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Any:
     return backend.to_device(array)
 
 
-def _as_array(name: str, value: Any, backend: Backend) -> Any:
+def _as_array(name: str, value: Any, backend: Backend) -> Array:
     if isinstance(value, backend.xp.ndarray):
         return value
     try:
         return np.asarray(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{name} is a {type(value).__name__} that is no array ({error}); expected real numbers"
+            f"{name} is a {type(value).__name__} and not an array ({error}); expected real numbers"
         ) from None
 
 
-def _check_shape(name: str, array: Any, shape: tuple[int | str, ...]) -> None:
+def _check_shape(name: str, array: Array, shape: tuple[int | str, ...]) -> None:
     fits = array.ndim == len(shape) and all(
         length >= 1 and (isinstance(want, str) or length == want)
         for length, want in zip(array.shape, shape, strict=True)
@@ -108,6 +108,6 @@ def _check_shape(name: str, array: Any, shape: tuple[int | str, ...]) -> None:
 
 
 def _all_finite(array: np.ndarray, dtype: np.dtype) -> bool:
-    # One sum allocates nothing and is finite for nearly all finite input; only when it is not is each element asked.
+    # The sum allocates nothing and is finite for nearly all finite input; only otherwise is each element tested.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum(dtype=dtype)) or np.isfinite(array.astype(dtype)).all())

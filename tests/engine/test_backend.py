@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import arrays_in
 
 import minigru
 
@@ -73,20 +72,6 @@ def test_numpy_backend_and_passing_a_backend_on():
     assert backend.to_host(array) is array
     with pytest.raises(AttributeError):
         backend.xp = None
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_array_of_the_engine_starts_on_a_cache_line(dtype):
-    model = minigru.SequenceClassifier(3, 16, 2, dtype=dtype)
-    adam = minigru.Adam(model)
-    model.loss(np.ones((2, 5, 3)), np.array([0, 1]))
-    model.backward()
-    working = [model.cell._buffers, model.cell._transposed, model.linear._buffers, model.criterion._buffers]
-    arrays = [model.vector, model.gradient, *vars(adam).values(), *(a for w in working for a in arrays_in(w))]
-    # The states start one time step, and so two times 16 elements, into the array that holds the initial memory too.
-    starts = [a.ctypes.data % 64 for a in arrays if isinstance(a, np.ndarray) and a.dtype == dtype]
-    assert len(starts) == 5 + 7 + 9 + 3 + 4 + 5
-    assert set(starts) == {0}
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5), (2, 0, 4)])
