@@ -1,6 +1,7 @@
 """Argument validation.
 
-Each function returns the valid argument, or raises ValueError with one sentence: its name, what came, what was expected.
+Each function returns the valid argument, or raises ValueError with one sentence: its name, what came, what was
+expected.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class GRU(Recurrent):
         return buf.c[1:]
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
-        buf, buf_b = self._buffers_that_ran()
+        buf, buf_b = self._latest_buffers()
         buf_b.dc[...] = 0 if dlast is None else dlast
         self._form.backward(self, buf, buf_b, dstates)
         return (input_gradient(self, buf_b) if need_dx else None), buf_b.dc

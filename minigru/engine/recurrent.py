@@ -125,7 +125,7 @@ class Recurrent(Layer):
         self._ran = T, B
         return remember(self._buffers, self._ran, lambda: self._form.new_buffers(self, T, B))
 
-    def _buffers_that_ran(self) -> tuple[Any, Any]:
+    def _latest_buffers(self) -> tuple[Any, Any]:
         """Return the buffers of the latest forward, and those of its backward."""
         assert self._ran is not None
         T, B = self._ran

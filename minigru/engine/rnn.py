@@ -45,7 +45,7 @@ class RNN(Recurrent):
         return buf.a[1:]
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
-        buf, buf_b = self._buffers_that_ran()
+        buf, buf_b = self._latest_buffers()
         buf_b.da[...] = 0 if dlast is None else dlast
         self._form.backward(self, buf, buf_b, dstates)
         return (input_gradient(self, buf_b) if need_dx else None), buf_b.da

@@ -263,7 +263,7 @@ def test_parameters_are_views_of_one_vector_and_assignment_writes_into_it():
     ):
         with pytest.raises(ValueError, match=error):
             model.params["linear.b"] = value
-    with pytest.raises(KeyError, match="linear.c"):
+    with pytest.raises(KeyError, match=r"linear[.]c"):
         model.params["linear.c"] = [1, 2, 3]
     with pytest.raises(TypeError, match="cannot be removed"):
         del model.params["linear.b"]
