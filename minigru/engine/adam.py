@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from . import checks
 from .backend import Array
 from .layer import Trainable
@@ -43,6 +45,13 @@ class Adam:
         self.m, self.v = owner.backend.zeros(*like), owner.backend.zeros(*like)
         self._scratch = owner.backend.empty(*like)
         self.t = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle with the owner and the moments."""
+        return type(self), (self.owner, self.lr, self.beta1, self.beta2, self.eps), (self.m, self.v, self.t)
+
+    def __setstate__(self, state: tuple[Array, Array, int]) -> None:
+        self.m[...], self.v[...], self.t = state
 
     def step(self) -> None:
         """Move the parameters by one step against the present gradient.
@@ -118,9 +127,14 @@ def clip_by_global_norm(owner: Trainable, max_norm: float) -> Array:
     _check_owner(owner)
     max_norm = checks.number("max_norm", max_norm, 0, above=True)
     xp, g = owner.backend.xp, owner.gradient
+    # Divided by a power of two first, which rounds nothing: the squares of a huge gradient would overflow.
+    _, exponent = xp.frexp(xp.maximum(xp.max(g), -xp.min(g)))
+    scale = xp.ldexp(xp.ones((), g.dtype), xp.maximum(exponent - 1, 0))
+    xp.divide(g, scale, out=g)
     norm = xp.sqrt(xp.dot(g, g))
-    xp.multiply(g, max_norm / xp.maximum(norm, max_norm), out=g)
-    return norm
+    xp.multiply(g, max_norm / xp.maximum(norm, max_norm / scale), out=g)
+    with np.errstate(over="ignore"):  # the norm itself may be too large for the dtype
+        return norm * scale
 
 
 def _check_owner(owner: Any) -> Trainable:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import math
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from . import checks
 
 Array: TypeAlias = np.ndarray  # or cupy.ndarray: it has the same methods, and mypy knows those of NumPy
 BACKENDS = ("numpy", "cupy")
@@ -36,6 +40,16 @@ class Backend:
     xp: ModuleType
     kernels: ModuleType
     persistent: ModuleType | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backend:
+        """Return itself: it cannot change, and modules cannot be copied."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the name alone; whoever loads it proves again that the backend works."""
+        if self.kernels is not _kernels(f"{self.name}_kernels"):
+            raise pickle.PicklingError(f"the backend {self.name!r} has kernels of its own, which cannot be pickled")
+        return _load, (self.name, self.persistent is not None)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an uninitialised array that starts on a cache line."""
@@ -73,11 +87,14 @@ def get_backend(backend: str | Backend) -> Backend:
     """
     if isinstance(backend, Backend):
         return backend
-    if not isinstance(backend, str) or backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
-    if backend == "numpy":
+    if checks.choice("backend", backend, BACKENDS) == "numpy":
         return Backend("numpy", np, _kernels("numpy_kernels"))
     return Backend("cupy", _import_cupy(), _kernels("cupy_kernels"), _kernels("gru_persistent"))
+
+
+def _load(name: str, persistent: bool) -> Backend:
+    backend = get_backend(name)
+    return backend if persistent else replace(backend, persistent=None)
 
 
 def _kernels(name: str) -> ModuleType:
@@ -86,18 +103,23 @@ def _kernels(name: str) -> ModuleType:
 
 def _import_cupy() -> ModuleType:
     """Import CuPy and prove with one real operation that a GPU answers."""
+    wheels = _installed_wheels()
     try:
         import cupy
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":
-            raise
+
+        available = cupy.is_available()
+    except (ImportError, AttributeError) as error:  # an empty folder imports as a package without attributes
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy" and not wheels:
+            raise BackendUnavailable(
+                "CuPy is not installed: pip install cupy-cuda13x, or cupy-cuda12x where nvidia-smi shows CUDA 12, "
+                "or use --backend numpy"
+            ) from None
+        anew = wheels[-1] if wheels else "cupy-cuda13x"
         raise BackendUnavailable(
-            "CuPy is not installed: pip install cupy-cuda13x, or cupy-cuda12x where nvidia-smi shows CUDA 12, "
-            "or use --backend numpy"
-        ) from None
-    except ImportError as error:
-        raise BackendUnavailable(f"CuPy cannot be imported ({_first_line(error)}): reinstall it") from error
-    if not cupy.is_available():
+            f"CuPy is only partly installed ({_first_line(error)}): pip uninstall -y {' '.join(wheels) or anew}, then "
+            f"pip install --force-reinstall --no-cache-dir {anew}"
+        ) from error
+    if not available:
         raise BackendUnavailable(_why_no_device(cupy))
     try:
         cupy.ones(2) @ cupy.ones(2)
@@ -107,6 +129,12 @@ def _import_cupy() -> ModuleType:
             "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk]) brings the CUDA libraries"
         ) from error
     return cupy
+
+
+def _installed_wheels() -> list[str]:
+    """Return the wheels of CuPy that pip lists, whether or not they can be imported."""
+    names = {str(wheel.name).lower() for wheel in importlib.metadata.distributions() if wheel.name}
+    return sorted(name for name in names if name.startswith("cupy-cuda"))
 
 
 def _why_no_device(cupy: Any) -> str:

@@ -91,6 +91,17 @@ class Layer:
         N = sum((fan_in + 1) * fan_out for fan_in, fan_out in maps.values())
         self.bind(self.backend.zeros((N,), self.dtype), self.backend.zeros((N,), self.dtype))
 
+    def _arguments(self) -> tuple[Any, ...]:
+        """Return what makes another layer of the same kind, but for the random weights."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a new layer with the same numbers, in one vector of its own; it has not run yet."""
+        return type(self), self._arguments(), (self.vector, self.gradient)
+
+    def __setstate__(self, numbers: tuple[Array, Array]) -> None:
+        self.vector[...], self.gradient[...] = numbers
+
     def bind(self, vector: Array, gradient: Array) -> None:
         """Let the layer use `vector` and `gradient` (N,) as they are, values included."""
         self.vector, self.gradient = vector, gradient

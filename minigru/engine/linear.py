@@ -73,6 +73,9 @@ class Linear(Layer):
             raise RuntimeError("backward was called before forward; call forward(x) first")
         return self._backward(checks.reals("dy", dy, self._ran.y.shape, self.backend, self.dtype)).copy()
 
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.in_features, self.out_features, self.backend, self.dtype
+
     def _forward(self, x: Array) -> Array:
         """Twin of `forward` inside the engine: no validation, and y is a buffer of the layer."""
         xp, W, b = self.backend.xp, self.params["W"], self.params["b"]

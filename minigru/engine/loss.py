@@ -61,6 +61,10 @@ class SoftmaxCrossEntropy:
             raise RuntimeError("backward was called before forward; call forward(logits, labels) first")
         return self._backward().copy()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a new loss, which has not run yet."""
+        return type(self), (self.backend, self.dtype)
+
     def _forward(self, logits: Array, labels: Array) -> Array:
         """Twin of `forward` inside the engine: no validation. The kernel computes dlogits at the same time."""
         buf = self._ran = remember(self._buffers, logits.shape, lambda: self._new_buffers(*logits.shape))

@@ -64,6 +64,14 @@ class SequenceClassifier:
         self.criterion = SoftmaxCrossEntropy(self.backend, self.dtype)
         self.vector, self.gradient, self.params, self.grads = join({cell: self.cell, "linear": self.linear})
         self._loss_is_latest = False
+        self._arguments = input_size, hidden_size, num_classes, cell, self.backend, self.dtype
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a new model with the same numbers, in one vector of its own; it has not run yet."""
+        return type(self), self._arguments, (self.vector, self.gradient)
+
+    def __setstate__(self, numbers: tuple[Array, Array]) -> None:
+        self.vector[...], self.gradient[...] = numbers
 
     def loss(self, x: Any, y: Any) -> Array:
         """Return the mean loss of a batch, in nats: a scalar on the device of the backend.

@@ -120,6 +120,9 @@ class Recurrent(Layer):
         dx, dc_0 = self._backward(dlast, dstates, need_dx)
         return (dx if dx is None else dx.copy()), dc_0.copy()
 
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.input_size, self.hidden_size, self.backend, self.dtype
+
     def _buffers_for(self, T: int, B: int) -> Any:
         """Return the buffers of this size, and note that forward has run with it."""
         self._ran = T, B

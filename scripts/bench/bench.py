@@ -575,9 +575,7 @@ def by_batch(rows: Rows) -> list[tuple[int, Rows]]:
     return [(B, [row for row in rows if row["B"] == B]) for B in dict.fromkeys(row["B"] for row in rows)]
 
 
-def steps_section(
-    kinds: list[type[Baseline]], options: argparse.Namespace, rates: dict[int, float]
-) -> dict[str, Any]:
+def steps_section(kinds: list[type[Baseline]], options: argparse.Namespace, rates: dict[int, float]) -> dict[str, Any]:
     """Prove that the baselines agree, time their training steps, and print both."""
     T, D, H, cores = options.length, options.inputs, options.hidden_size, os.cpu_count() or 1
     agreement = prove_agreement(kinds, T, min(options.batch), D, H, options.seed)

@@ -121,13 +121,17 @@ def test_schedules_refuse_bad_input(schedule, lr, step, steps, message):
         ([3, 0, -4], 2.5, [1.5, 0, -2]),
         ([3, 0, -4], 5.0, [3, 0, -4]),
         ([0] * 3, 1.0, [0] * 3),
+        ([3e30, 0, -4e30], 2.5, [1.5, 0, -2]),
+        ([3e-30, 0, 4e-30], 2.5, [3e-30, 0, 4e-30]),
     ],
 )
-def test_clipping(gradient, norm, clipped):
-    layer = quadratic(3)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_clipping(gradient, norm, clipped, dtype):
+    layer = quadratic(3, dtype)
     layer.gradient[...] = gradient
-    assert float(minigru.clip_by_global_norm(layer, norm)) == pytest.approx(np.linalg.norm(gradient))
-    assert np.allclose(layer.gradient, clipped)
+    found = minigru.clip_by_global_norm(layer, norm)
+    assert found == pytest.approx(np.linalg.norm(gradient), rel=1e-6, abs=1e-12)
+    assert np.allclose(layer.gradient, clipped, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(

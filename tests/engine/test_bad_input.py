@@ -13,6 +13,23 @@ X = np.ones((T, B, D))
 NAN, INF = np.full((T, B, D), np.nan), np.full((T, B, D), np.inf)
 
 
+class Raising:
+    """An object whose every question ends in an error, over several lines."""
+
+    def __repr__(self):
+        raise AttributeError("no\nname")
+
+    def __array__(self, *args, **kwargs):
+        raise RuntimeError("no array\ntoday")
+
+    def __index__(self):
+        raise KeyError("index")
+
+    @property
+    def dtype(self):
+        raise KeyError("dtype")
+
+
 def gru(dtype="float32"):
     layer = minigru.GRU(D, H, dtype=dtype)
     layer.forward(X)
@@ -60,6 +77,19 @@ BAD = {
     "x scalar": (lambda: gru().forward(1.0), r"x has shape \(\); expected \(T, B, 4\)"),
     "x None": (lambda: gru().forward(None), "x has dtype object; expected real numbers"),
     "x text": (lambda: gru().forward([["a"]]), "x has dtype <U1; expected real numbers"),
+    "x masked": (lambda: gru().forward(np.ma.masked_array(X, np.eye(T)[:, :B, None] * X)), "x is a masked array"),
+    "x masked NaN": (lambda: gru().forward(np.ma.masked_invalid(NAN)), "x is a masked array"),
+    "x hidden NaN": (lambda: gru().forward(np.ma.masked_array(NAN, False)), "x holds NaN"),
+    "x object": (lambda: gru().forward(X.astype(object)), "x has dtype object"),
+    "x times": (lambda: gru().forward(X.astype("m8[s]")), r"x has dtype timedelta64\[s\]"),
+    "x raising": (lambda: gru().forward(Raising()), "x is a Raising and not an array .*no array today"),
+    "size raising": (lambda: minigru.GRU(Raising(), H), "input_size is a Raising"),
+    "size array": (lambda: minigru.GRU(np.ones((3, 3)), H), "input_size is array"),
+    "dtype raising": (lambda: minigru.GRU(D, H, dtype=Raising()), "dtype is a Raising"),
+    "backend long": (lambda: minigru.GRU(D, H, backend="x" * 999), "backend is 'x{76}[.]{3}; expected"),
+    "lr huge": (lambda: minigru.Adam(linear(), lr=10**400), "lr is 1000"),
+    "lr time": (lambda: minigru.Adam(linear(), lr=np.timedelta64(1, "s")), "lr is np.timedelta64"),
+    "labels times": (lambda: LOSS().forward(np.ones((B, K)), np.array([0, 1], "m8[s]")), "labels has dtype timede"),
     "x ragged": (lambda: gru().forward([[1, 2], [3]]), "x is a list and not an array"),
     "x complex": (lambda: gru().forward(X + 1j), "x has dtype complex128; expected real numbers"),
     "x NaN": (lambda: gru().forward(NAN), "x holds NaN, infinity or a number too large for float32"),

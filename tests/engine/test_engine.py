@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 import tracemalloc
 
+import joblib
 import numpy as np
 import pytest
 from helpers import BACKWARD, CELLS, FORWARD, poison, randomise, recording, relative
@@ -268,6 +272,47 @@ def test_parameters_are_views_of_one_vector_and_assignment_writes_into_it():
     with pytest.raises(TypeError, match="cannot be removed"):
         del model.params["linear.b"]
     assert np.array_equal(model.vector[-3:], [0, 1, 2])
+
+
+COPIES = {
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),
+    "joblib": lambda thing: (joblib.dump(thing, file := io.BytesIO()), file.seek(0), joblib.load(file))[-1],
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_copy_of_model_and_optimiser_trains_on_to_the_same_numbers_alone(cell, copied, rng):
+    def train(model, adam):
+        for x, y in batches:
+            model.loss(x, y)
+            model.backward()
+            minigru.clip_by_global_norm(model, 1.0)
+            adam.step()
+
+    batches = [(rng.standard_normal((3, 5, 4)), rng.integers(2, size=3)) for _ in range(3)]
+    model = minigru.SequenceClassifier(4, 6, 2, cell, rng=7)
+    adam = minigru.Adam(model, lr=0.1, beta1=0.8)
+    train(model, adam)
+    model_2, adam_2 = copied((model, adam))
+    assert adam_2.owner is model_2
+    assert np.array_equal(model_2.gradient, model.gradient)
+    before = model.vector.copy()
+    train(model_2, adam_2)
+    assert np.array_equal(model.vector, before)
+    train(model, adam)
+    assert np.array_equal(model_2.vector, model.vector)
+    assert np.array_equal(model_2.params["linear.W"], model_2.linear.params["W"])
+    model_2.params["linear.b"][...] = 5
+    assert (model_2.vector[-2:] == 5).all()
+
+    x = rng.standard_normal((5, 3, 4))
+    for layer in (model.cell, minigru.Linear(4, 3, rng=1)):
+        assert np.array_equal(
+            copied(layer).forward(x if layer is model.cell else x[0]), layer.forward(x if layer is model.cell else x[0])
+        )
+    assert copied(minigru.SoftmaxCrossEntropy()).forward([[0, 0]], [1]) == pytest.approx(np.log(2))
 
 
 def test_seed_fixes_the_weights_and_memory_is_kept_at_first():
