@@ -50,7 +50,7 @@ class Named(MutableMapping[str, Array]):
         return self._views[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if name not in self._views:
+        if not isinstance(name, str) or name not in self._views:
             raise KeyError(f"{name!r} is not a name here; expected one of {', '.join(self._views)}")
         view = self._views[name]
         view[...] = checks.reals(name, value, view.shape, self._backend, view.dtype)

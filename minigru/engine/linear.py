@@ -44,8 +44,8 @@ class Linear(Layer):
     ) -> None:
         self.in_features = checks.whole("in_features", in_features)
         self.out_features = checks.whole("out_features", out_features)
-        super().__init__({("W", "b"): (in_features, out_features)}, backend, dtype)
-        self.params["W"] = uniform(checks.rng(rng), in_features, (in_features, out_features))
+        super().__init__({("W", "b"): (self.in_features, self.out_features)}, backend, dtype)
+        self.params["W"] = uniform(checks.rng(rng), self.in_features, (self.in_features, self.out_features))
         self._buffers: dict[int, Buffers] = {}
         self._ran: Buffers | None = None  # the buffers of the latest forward
 

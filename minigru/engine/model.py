@@ -60,7 +60,7 @@ class SequenceClassifier:
         self.cell = CELLS[checks.choice("cell", cell, tuple(CELLS))](
             input_size, hidden_size, self.backend, self.dtype, rng
         )
-        self.linear = Linear(hidden_size, num_classes, self.backend, self.dtype, rng)
+        self.linear = Linear(self.cell.hidden_size, self.num_classes, self.backend, self.dtype, rng)
         self.criterion = SoftmaxCrossEntropy(self.backend, self.dtype)
         self.vector, self.gradient, self.params, self.grads = join({cell: self.cell, "linear": self.linear})
         self._loss_is_latest = False
