@@ -139,7 +139,8 @@ def main() -> int:
                 kinds.insert(1, several_ranks(job))
             except FileNotFoundError as error:
                 print(f'{error}, so several ranks are left out: pip install -e ".[mpi]" installs both')
-        rates = product_rate(backend, [1] if backend.name == "cupy" else sorted({1, cores()}))
+        counts = [1] if backend.name == "cupy" else sorted({1, cores()})
+        rates = product_rate(backend, counts, rounds=min(7, options.rounds))
         said = ", ".join(f"{rate:.0f} with {in_words(count)}" for count, rate in rates.items())
         print(f"GFLOP/s of a product of two 2048x2048 matrices: {said}")
         shape = {"T": options.length, "D": options.inputs, "H": options.hidden_size}

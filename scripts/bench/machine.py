@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_info
-from timing import calls, time_in_rounds, with_threads
+from timing import calls, with_threads
 
 from minigru import __version__
 from minigru.engine.backend import Backend
@@ -53,11 +53,14 @@ def gpu(backend: Backend) -> dict[str, Any]:
     return {"gpu": name, "cuda": {"driver": runtime.driverGetVersion(), "runtime": runtime.runtimeGetVersion()}}
 
 
-def product_rate(backend: Backend, counts: list[int], n: int = 2048) -> dict[int, float]:
-    """Return the GFLOP/s of a product of two (n, n) float32 matrices, by the number of threads."""
+def product_rate(backend: Backend, counts: list[int], rounds: int, n: int = 2048) -> dict[int, float]:
+    """Return the GFLOP/s of a product of two (n, n) float32 matrices by number of threads, medians of the rounds."""
     a = backend.to_device(np.random.default_rng(0).random((n, n), dtype=np.float32))
     product = backend.empty((n, n), "float32")
-
-    run = calls(lambda: backend.xp.matmul(a, a, out=product), lambda: backend.to_host(product[0]))
-    times = time_in_rounds({count: with_threads(count, run) for count in counts}, 7)
-    return {count: 2 * n**3 / float(np.median(times[count])) / 1e6 for count in counts}
+    multiply = calls(lambda: backend.xp.matmul(a, a, out=product), lambda: backend.to_host(product[0]))
+    rates = {}
+    for count in counts:
+        run = with_threads(count, multiply)
+        run(1)
+        rates[count] = 2 * n**3 / float(np.median([run(1) for _ in range(rounds)])) / 1e9
+    return rates
