@@ -84,7 +84,7 @@ class Other(Reference):
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")
-@pytest.mark.parametrize("factor", [np.nan, np.inf, 1.001])
+@pytest.mark.parametrize("factor", [np.nan, 1.001])
 @pytest.mark.parametrize(
     ("fault", "said"),
     [("loss", "minigru: its loss"), ("gru.W_r", "minigru: its gradient of gru.W_r"), ("step", "minigru: .* a step"),
