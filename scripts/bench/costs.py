@@ -30,7 +30,7 @@ def length_section(options: argparse.Namespace) -> dict[str, Any]:
     D, H = options.inputs, options.hidden_size
     rows = cost([(T, 32, D, H) for T in (28, 56, 112, 196, 392, 784)], options)
     cells = [[f"{row['T']}", f"{row['ms']:.2f}", f"{row['ms'] / row['T'] * 1e3:.0f}"] for row in rows]
-    table(f"Cost against T: minigru, B=32 D={D} H={H}, 1 thread.", ["T", "ms a step", "µs / T"], cells)
+    table(f"Cost against T: minigru, B=32 D={D} H={H}, 1 thread.", ["T", "ms per step", "µs / T"], cells)
     return {"length": rows}
 
 
@@ -39,5 +39,5 @@ def width_section(options: argparse.Namespace) -> dict[str, Any]:
     T, D = options.length, options.inputs
     rows = cost([(T, 32, D, H) for H in (32, 64, 128, 256, 512)], options)
     cells = [[f"{r['H']}", f"{r['ms']:.2f}", f"{flops(T, 32, D, r['H']) / r['ms'] / 1e6:.0f}"] for r in rows]
-    table(f"Cost against H: minigru, T={T} B=32 D={D}, 1 thread.", ["H", "ms a step", "GFLOP/s"], cells)
+    table(f"Cost against H: minigru, T={T} B=32 D={D}, 1 thread.", ["H", "ms per step", "GFLOP/s"], cells)
     return {"width": rows}

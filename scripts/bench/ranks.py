@@ -18,7 +18,7 @@ def ranks_section(job: RankJob, options: argparse.Namespace) -> dict[str, Any]:
     largest = 8 * max(options.batch)
     computing = cost([(T, 2**power, D, H) for power in range(largest.bit_length())], options)
     cells = [[f"{row['B']}", f"{row['ms']:.2f}", f"{row['ms'] / row['B'] * 1e3:.0f}"] for row in computing]
-    head = ["share", "ms a step", "µs a sample"]
+    head = ["share", "ms per step", "µs per sample"]
     table(f"What one rank computes: T={T} D={D} H={H}, 1 thread.", head, cells)
     message = count_parameters(D, H) + 2  # the gradient, the loss, and the wish to stop
     sums = [{"elements": n, "ms": allreduce(job, n, options.rounds)} for n in (1, message)]

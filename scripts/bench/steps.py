@@ -108,7 +108,7 @@ def show(rows: Rows, title: str) -> None:
         ]
         for row in rows
     ]
-    table(title, ["", "threads", "ms a step", "quartiles", "x minigru", "of the product rate"], cells)
+    table(title, ["", "threads", "ms per step", "quartiles", "x minigru", "of the product rate"], cells)
 
 
 def draw(rows: Rows, about: dict[str, Any]) -> Figure:
