@@ -28,7 +28,7 @@ def memory_section(options: argparse.Namespace) -> dict[str, Any]:
         for row in rows
     ]
     head = ["B", "formula", "allocated", "process before", "peak of process"]
-    table(f"Memory of training: MiB, T={T} D={D} H={H}, float32.", head, cells)
+    table(f"RAM of training: MiB, T={T} D={D} H={H}, float32.", head, cells)
     return {"memory": rows}
 
 

@@ -168,7 +168,7 @@ def test_the_script_writes_figures_and_prints_each_section(tmp_path):
         "--json", tmp_path / "b.json", "--plot", tmp_path / "b.png",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    for words in ("Same equations as minigru", "Training step: B=3", "Memory of training", "Inference", "x as fast as"):
+    for words in ("Same equations as minigru", "Training step: B=3", "RAM of training", "Inference", "x as fast as"):
         assert words in result.stdout
     found = json.loads((tmp_path / "b.json").read_text())
     assert {row["B"] for row in found["steps"] if row["ms"] > 0} == {2, 3}
