@@ -13,18 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from minigru.reference import concat
+from minigru.reference import concat, split
 
-Expression = Callable[[SimpleNamespace], np.ndarray]  # from the values of the lines above to that of this line
-
-
-def memory_part(z: np.ndarray, v: SimpleNamespace) -> np.ndarray:
-    return z[:, : v.c_prev.shape[1]]
-
-
-def input_part(z: np.ndarray, v: SimpleNamespace) -> np.ndarray:
-    return z[:, v.c_prev.shape[1] :]
-
+Expression = Callable[[SimpleNamespace], np.ndarray]  # from the values of the lines above to the value of this line
 
 # (tag, what the line assigns): the right expression.
 LINES: dict[tuple[str, str], Expression] = {
@@ -32,16 +23,16 @@ LINES: dict[tuple[str, str], Expression] = {
     ("dG4", "dc_tilde"): lambda v: v.dc * v.gamma_u,
     ("dG4", "dc_prev"): lambda v: v.dc * (1 - v.gamma_u),
     ("dG3", "dz_c"): lambda v: v.dc_tilde * (1 - v.c_tilde**2),
-    ("dG3", "drc"): lambda v: memory_part(v.dz_c @ v.W_c.T, v),
-    ("dG3", "dx"): lambda v: input_part(v.dz_c @ v.W_c.T, v),
+    ("dG3", "drc"): lambda v: split(v.dz_c @ v.W_c.T, v.H)[0],
+    ("dG3", "dx"): lambda v: split(v.dz_c @ v.W_c.T, v.H)[1],
     ("dG3", "dgamma_r"): lambda v: v.drc * v.c_prev,
     ("dG3", "dc_prev"): lambda v: v.dc_prev + v.drc * v.gamma_r,
     ("dG2", "dz_r"): lambda v: v.dgamma_r * v.gamma_r * (1 - v.gamma_r),
-    ("dG2", "dc_prev_r"): lambda v: memory_part(v.dz_r @ v.W_r.T, v),
-    ("dG2", "dx_r"): lambda v: input_part(v.dz_r @ v.W_r.T, v),
+    ("dG2", "dc_prev_r"): lambda v: split(v.dz_r @ v.W_r.T, v.H)[0],
+    ("dG2", "dx_r"): lambda v: split(v.dz_r @ v.W_r.T, v.H)[1],
     ("dG1", "dz_u"): lambda v: v.dgamma_u * v.gamma_u * (1 - v.gamma_u),
-    ("dG1", "dc_prev_u"): lambda v: memory_part(v.dz_u @ v.W_u.T, v),
-    ("dG1", "dx_u"): lambda v: input_part(v.dz_u @ v.W_u.T, v),
+    ("dG1", "dc_prev_u"): lambda v: split(v.dz_u @ v.W_u.T, v.H)[0],
+    ("dG1", "dx_u"): lambda v: split(v.dz_u @ v.W_u.T, v.H)[1],
     ("dG1", "dc_prev"): lambda v: v.dc_prev + v.dc_prev_r + v.dc_prev_u,
     ("dG1", "dx"): lambda v: v.dx + v.dx_r + v.dx_u,
     ("dGW", "dW_c"): lambda v: concat(v.gamma_r * v.c_prev, v.x).T @ v.dz_c,
@@ -55,35 +46,26 @@ LINES: dict[tuple[str, str], Expression] = {
 
 @dataclass(frozen=True)
 class Slip:
-    """One wrong line.
+    """One wrong line."""
 
-    Attributes
-    ----------
-    what : the slip in plain words
-    tag, name : the line, a key of `LINES`
-    wrong : the expression on that line
-    """
-
-    what: str
-    tag: str
+    what: str  # in plain words
+    tag: str  # with `name`, a key of LINES
     name: str
     wrong: Expression
 
     def __str__(self) -> str:
         return f"{self.name} ({self.tag}): {self.what}"
 
-    def backward(self, dc: np.ndarray, cache: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    def backward(self, dc: np.ndarray, cache: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the gradients of `gru_cell_backward` with this slip in it."""
         return gru_cell_backward(dc, cache, {**LINES, (self.tag, self.name): self.wrong})
 
 
-def gru_cell_backward(
-    dc: np.ndarray, cache: tuple[Any, ...], lines: dict[tuple[str, str], Expression] = LINES
-) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def gru_cell_backward(dc: np.ndarray, cache: tuple[Any, ...], lines: dict[Any, Expression] = LINES) -> tuple[Any, ...]:
     """Return dx, dc_prev and grads, as the function of this name in `minigru.reference` does."""
-    x, c_prev, gamma_u, gamma_r, c_tilde, p = cache
-    c = gamma_u * c_tilde + (1 - gamma_u) * c_prev
-    v = SimpleNamespace(dc=dc, x=x, c_prev=c_prev, gamma_u=gamma_u, gamma_r=gamma_r, c_tilde=c_tilde, c=c, **p)
+    *inputs, p = cache
+    v = SimpleNamespace(dc=dc, **dict(zip(("x", "c_prev", "gamma_u", "gamma_r", "c_tilde"), inputs, strict=True)), **p)
+    v.c, v.H = v.gamma_u * v.c_tilde + (1 - v.gamma_u) * v.c_prev, v.c_prev.shape[1]
     for (_, name), expression in lines.items():
         setattr(v, name, expression(v))
     return v.dx, v.dc_prev, {name: getattr(v, f"d{name}") for name in p}
@@ -101,8 +83,8 @@ SLIPS = [
     Slip("the slope of tanh forgotten", "dG3", "dz_c", lambda v: v.dc_tilde),
     Slip("the slope of tanh without its square", "dG3", "dz_c", lambda v: v.dc_tilde * (1 - v.c_tilde)),
     Slip("the slope of sigmoid", "dG3", "dz_c", lambda v: v.dc_tilde * v.c_tilde * (1 - v.c_tilde)),
-    Slip("a missing transpose", "dG3", "drc", lambda v: v.dz_c @ v.W_c[: v.c.shape[1]]),
-    Slip("the weights of the wrong gate", "dG3", "drc", lambda v: memory_part(v.dz_c @ v.W_r.T, v)),
+    Slip("a missing transpose", "dG3", "drc", lambda v: v.dz_c @ v.W_c[: v.H]),
+    Slip("the weights of the wrong gate", "dG3", "drc", lambda v: split(v.dz_c @ v.W_r.T, v.H)[0]),
     Slip("c in place of c_prev", "dG3", "dgamma_r", lambda v: v.drc * v.c),
     Slip("gamma_r * c_prev in place of c_prev", "dG3", "dgamma_r", lambda v: v.drc * v.gamma_r * v.c_prev),
     Slip("= in place of +=", "dG3", "dc_prev", lambda v: v.drc * v.gamma_r),
@@ -114,13 +96,13 @@ SLIPS = [
     Slip("the slope of tanh", "dG2", "dz_r", lambda v: v.dgamma_r * (1 - v.gamma_r**2)),
     Slip("the slope of the wrong gate", "dG2", "dz_r", lambda v: v.dgamma_r * v.gamma_u * (1 - v.gamma_u)),
     Slip("a thousandth too long", "dG2", "dz_r", lambda v: 1.001 * LINES["dG2", "dz_r"](v)),
-    Slip("a missing transpose", "dG2", "dc_prev_r", lambda v: v.dz_r @ v.W_r[: v.c.shape[1]]),
-    Slip("the weights of the wrong gate", "dG2", "dc_prev_r", lambda v: memory_part(v.dz_r @ v.W_u.T, v)),
-    Slip("the weights of the wrong gate", "dG2", "dx_r", lambda v: input_part(v.dz_r @ v.W_u.T, v)),
+    Slip("a missing transpose", "dG2", "dc_prev_r", lambda v: v.dz_r @ v.W_r[: v.H]),
+    Slip("the weights of the wrong gate", "dG2", "dc_prev_r", lambda v: split(v.dz_r @ v.W_u.T, v.H)[0]),
+    Slip("the weights of the wrong gate", "dG2", "dx_r", lambda v: split(v.dz_r @ v.W_u.T, v.H)[1]),
     Slip("the slope of sigmoid forgotten", "dG1", "dz_u", lambda v: v.dgamma_u),
     Slip("the slope of sigmoid without 1 - gamma_u", "dG1", "dz_u", lambda v: v.dgamma_u * v.gamma_u),
     Slip("the slope of the wrong gate", "dG1", "dz_u", lambda v: v.dgamma_u * v.gamma_r * (1 - v.gamma_r)),
-    Slip("a missing transpose", "dG1", "dc_prev_u", lambda v: v.dz_u @ v.W_u[: v.c.shape[1]]),
+    Slip("a missing transpose", "dG1", "dc_prev_u", lambda v: v.dz_u @ v.W_u[: v.H]),
     Slip("= in place of +=", "dG1", "dc_prev", lambda v: v.dc_prev_u),
     Slip("the way through the update gate forgotten", "dG1", "dc_prev", lambda v: v.dc_prev + v.dc_prev_r),
     Slip("= in place of +=", "dG1", "dx", lambda v: v.dx_u),
