@@ -101,32 +101,21 @@ def directional(
     if method == "complex":
         h = _step(1e-30 if h is None else h)
         return _complex(along(1j * h)).imag / h
-    length = float(np.sqrt(sum(np.vdot(d, d) for d in direction.values())))
-    if length == 0:
-        return 0.0
+    length = float(np.sqrt(sum(np.vdot(d, d) for d in direction.values()))) or 1.0
     h = _step(3e-4 / length if h is None else h)
     return (_real(along(h)) - _real(along(-h))) / (2 * h)
 
 
 @dataclass(frozen=True)
 class Row:
-    """The comparison of one gradient with an oracle's.
+    """The comparison of one gradient with an oracle's."""
 
-    Attributes
-    ----------
-    name : name of the array
-    error : norm of the difference relative to the larger of the two norms (`compare_along` defines its own)
-    difference : largest absolute difference between two elements
-    index : index of these two elements
-    value, expected : the two elements, that of the checked gradient first
-    """
-
-    name: str
-    error: float
-    difference: float
-    index: tuple[int, ...]
-    value: float
-    expected: float
+    name: str  # of the array
+    error: float  # norm of the difference relative to the larger of the two norms (`compare_along` defines its own)
+    difference: float  # largest absolute difference between two elements
+    index: tuple[int, ...]  # of these two elements
+    value: float  # the element of the checked gradient
+    expected: float  # the element of the oracle's gradient
 
 
 def compare(gradients: Arrays, expected: Arrays) -> list[Row]:
@@ -160,9 +149,7 @@ def _norm(array: np.ndarray) -> float:
 
 
 def _relative(error: float, size: float) -> float:
-    if not np.isfinite(error) or not np.isfinite(size):
-        return float("inf")
-    return error / size if size > 0 else error
+    return error / (size or 1.0) if np.isfinite(error) and np.isfinite(size) else float("inf")
 
 
 def compare_along(
@@ -264,16 +251,14 @@ def _same_names(gradients: Arrays, expected: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def _real(value: Number) -> float:
-    if np.ndim(value) != 0 or np.iscomplexobj(value):
-        raise ValueError(f"f returned {_kind(value)}; expected one real number")
-    return float(value.real)
+    return _scalar(value, np.isrealobj(value), "real number").real
 
 
 def _complex(value: Number) -> complex:
-    if np.ndim(value) != 0 or not np.iscomplexobj(value):
-        raise ValueError(f"f returned {_kind(value)}; expected one complex number: is f analytic, without casts?")
+    return _scalar(value, np.iscomplexobj(value), "complex number: is f analytic, without casts?")
+
+
+def _scalar(value: Number, right_kind: bool, expected: str) -> complex:
+    if np.ndim(value) != 0 or not right_kind:
+        raise ValueError(f"f returned {np.asarray(value).dtype} of shape {np.shape(value)}; expected one {expected}")
     return complex(value)
-
-
-def _kind(value: Number) -> str:
-    return f"{np.asarray(value).dtype} of shape {np.shape(value)}"

@@ -75,8 +75,8 @@ def test_a_slip_is_found_in_the_arrays_that_it_harms_and_in_no_other(slip):
 # --- The engine: one kernel, or the public backward of one layer, does the wrong thing -------------------------------
 
 
-def kernels(name, change):
-    """Return the kernels of NumPy; `change` is called after the kernel `name`, first with a copy of its first array."""
+def wrong_kernel(name, change):
+    """Return a NumPy backend with `change` after the kernel `name`; it also gets the kernel's first array as it was."""
 
     def kernel(*args):
         before = args[0].copy()
@@ -84,10 +84,10 @@ def kernels(name, change):
         change(before, *args)
         return result
 
-    return SimpleNamespace(**{**vars(numpy_kernels), name: kernel})
+    return Backend("numpy", np, SimpleNamespace(**{**vars(numpy_kernels), name: kernel}))
 
 
-def layer(base, before=lambda *d: d, after=lambda layer, g, *d: None):
+def wrong_layer(base, before=lambda *d: d, after=lambda layer, g, *d: None):
     """Return a layer whose backward gets its gradients from `before`; `after` changes those that come out."""
 
     class Wrong(base):
@@ -112,7 +112,7 @@ def put(array, value):
     array[...] = value.copy()  # the value may be a view of the array
 
 
-GRU, RNN, LINEAR = (partial(layer, base) for base in (minigru.GRU, minigru.RNN, minigru.Linear))
+GRU, RNN, LINEAR = (partial(wrong_layer, base) for base in (minigru.GRU, minigru.RNN, minigru.Linear))
 MEMORY, RESET, STATE, LOSS = "gru_memory_backward", "gru_reset_backward", "rnn_state_backward", "softmax_cross_entropy"
 # What is wrong, how, and the arrays whose gradients must be found wrong, no more and no fewer.
 # A mistake that enters the recurrence reaches every array through the earlier steps.
@@ -156,18 +156,18 @@ def found(what, *backend):
 
 @pytest.mark.parametrize("name", MAKE)
 def test_nothing_is_found_in_the_engine_as_it_is(name):
-    assert found(name, Backend("numpy", np, numpy_kernels)) == ""
+    assert found(name) == ""
 
 
 @pytest.mark.parametrize(("what", "kernel", "change", "harms"), KERNELS, ids=[row[0] for row in KERNELS])
 def test_a_wrong_kernel_is_found(what, kernel, change, harms):
-    assert found(what, Backend("numpy", np, kernels(kernel, change))) == harms
+    assert found(what, wrong_kernel(kernel, change)) == harms
 
 
-@pytest.mark.parametrize(("what", "wrong_layer", "harms"), LAYERS, ids=[row[0] for row in LAYERS])
-def test_a_wrong_layer_is_found(what, wrong_layer, harms, monkeypatch):
-    monkeypatch.setitem(cases.LAYERS, what.partition(":")[0], wrong_layer)
-    monkeypatch.setattr(cases, "Linear", wrong_layer)
+@pytest.mark.parametrize(("what", "layer", "harms"), LAYERS, ids=[row[0] for row in LAYERS])
+def test_a_wrong_layer_is_found(what, layer, harms, monkeypatch):
+    monkeypatch.setitem(cases.LAYERS, what.partition(":")[0], layer)
+    monkeypatch.setattr(cases, "Linear", layer)
     assert found(what) == harms
 
 
