@@ -113,25 +113,24 @@ def put(array, value):
 
 
 GRU, RNN, LINEAR = (partial(wrong_layer, base) for base in (minigru.GRU, minigru.RNN, minigru.Linear))
-MEMORY, RESET, STATE, LOSS = "gru_memory_backward", "gru_reset_backward", "rnn_state_backward", "softmax_cross_entropy"
+MEMORY, RESET = partial(wrong_kernel, "gru_memory_backward"), partial(wrong_kernel, "gru_reset_backward")
+STATE, LOSS = partial(wrong_kernel, "rnn_state_backward"), partial(wrong_kernel, "softmax_cross_entropy")
 # What is wrong, how, and the arrays whose gradients must be found wrong, no more and no fewer.
 # A mistake that enters the recurrence reaches every array through the earlier steps.
-KERNELS = [
-    ("gru: c_tilde alone", MEMORY, lambda _, dc, dz_u, dz_c, u, tilde, c, s: scale(dz_u, tilde / (tilde - c)), GRU_ALL),
-    ("gru: the sign of dgamma_u", MEMORY, lambda _, dc, dz_u, *rest: scale(dz_u, -1), GRU_ALL),
-    ("gru: c in place of c_prev", MEMORY, lambda _, dc, dz_u, dz_c, u, *rest: scale(dz_u, 1 - u), GRU_ALL),
-    ("gru: no square in slope", MEMORY, lambda b, dc, dz_u, dz_c, u, tilde, *_: scale(dz_c, 1 / (1 + tilde)), GRU_ALL),
-    ("gru: 1 - gamma_u for gamma_u", MEMORY, lambda _, dc, dz_u, dz_c, u, *rest: scale(dz_c, (1 - u) / u), GRU_ALL),
-    ("gru: gamma_u for 1 - gamma_u", MEMORY, lambda _, dc, dz_u, dz_c, u, *rest: scale(dc, u / (1 - u)), GRU_ALL),
-    ("gru: dz_r a thousandth too long", RESET, lambda _, dc, dz_r, *rest: scale(dz_r, 1.001), GRU_ALL),
-    ("gru: = in place of +=", RESET, lambda before, dc, *rest: np.subtract(dc, before, out=dc), GRU_ALL),
-    ("gru: gamma_r * c_prev forgotten", RESET, lambda before, dc, *rest: put(dc, before), GRU_ALL),
-    ("rnn: a sign in the slope", STATE, lambda _, dz_a, da, a: scale(dz_a, (1 + a**2) / (1 - a**2)), RNN_ALL),
-    ("rnn: no square in slope", STATE, lambda _, dz_a, da, a: scale(dz_a, 1 / (1 + a)), RNN_ALL),
-    ("loss: not divided by B", LOSS, lambda _, dlogits, *rest: scale(dlogits, len(dlogits)), "logits"),
-    ("loss: labels forgotten", LOSS, lambda _, dlogits, log_p, p, *rest: put(dlogits, p / len(p)), "logits"),
-]  # fmt: skip
-LAYERS = [
+PLANTS = [
+    ("gru: c_tilde alone", MEMORY(lambda _, dc, dz_u, dz_c, u, tilde, c, s: scale(dz_u, tilde / (tilde - c))), GRU_ALL),
+    ("gru: the sign of dgamma_u", MEMORY(lambda _, dc, dz_u, *rest: scale(dz_u, -1)), GRU_ALL),
+    ("gru: c in place of c_prev", MEMORY(lambda _, dc, dz_u, dz_c, u, *rest: scale(dz_u, 1 - u)), GRU_ALL),
+    ("gru: no square in slope", MEMORY(lambda b, dc, dz_u, dz_c, u, tilde, *_: scale(dz_c, 1 / (1 + tilde))), GRU_ALL),
+    ("gru: 1 - gamma_u for gamma_u", MEMORY(lambda _, dc, dz_u, dz_c, u, *rest: scale(dz_c, (1 - u) / u)), GRU_ALL),
+    ("gru: gamma_u for 1 - gamma_u", MEMORY(lambda _, dc, dz_u, dz_c, u, *rest: scale(dc, u / (1 - u))), GRU_ALL),
+    ("gru: dz_r a thousandth too long", RESET(lambda _, dc, dz_r, *rest: scale(dz_r, 1.001)), GRU_ALL),
+    ("gru: = in place of +=", RESET(lambda before, dc, *rest: np.subtract(dc, before, out=dc)), GRU_ALL),
+    ("gru: gamma_r * c_prev forgotten", RESET(lambda before, dc, *rest: put(dc, before)), GRU_ALL),
+    ("rnn: a sign in the slope", STATE(lambda _, dz_a, da, a: scale(dz_a, (1 + a**2) / (1 - a**2))), RNN_ALL),
+    ("rnn: no square in slope", STATE(lambda _, dz_a, da, a: scale(dz_a, 1 / (1 + a))), RNN_ALL),
+    ("loss: not divided by B", LOSS(lambda _, dlogits, *rest: scale(dlogits, len(dlogits))), "logits"),
+    ("loss: labels forgotten", LOSS(lambda _, dlogits, log_p, p, *rest: put(dlogits, p / len(p))), "logits"),
     ("gru: dstates one step early", GRU(early), GRU_ALL),
     ("gru: dlast forgotten", GRU(lambda dlast, dstates: (None, dstates)), GRU_ALL),
     ("gru: dW_u of the wrong gate", GRU(after=lambda _, g, *d: put(g["W_u"], g["W_r"])), "W_u"),
@@ -144,7 +143,7 @@ LAYERS = [
     ("linear: a missing transpose", LINEAR(after=lambda layer, g, dy: put(g["x"], dy @ layer.params["W"])), "x"),
     ("linear: dW the other way round", LINEAR(after=lambda _, g, dy: put(g["W"], g["W"].T)), "W"),
     ("linear: the sum over the batch forgotten", LINEAR(after=lambda _, g, dy: put(g["b"], dy[0])), "b"),
-]
+]  # fmt: skip
 
 
 def found(what, *backend):
@@ -159,16 +158,14 @@ def test_nothing_is_found_in_the_engine_as_it_is(name):
     assert found(name) == ""
 
 
-@pytest.mark.parametrize(("what", "kernel", "change", "harms"), KERNELS, ids=[row[0] for row in KERNELS])
-def test_a_wrong_kernel_is_found(what, kernel, change, harms):
-    assert found(what, wrong_kernel(kernel, change)) == harms
-
-
-@pytest.mark.parametrize(("what", "layer", "harms"), LAYERS, ids=[row[0] for row in LAYERS])
-def test_a_wrong_layer_is_found(what, layer, harms, monkeypatch):
-    monkeypatch.setitem(cases.LAYERS, what.partition(":")[0], layer)
-    monkeypatch.setattr(cases, "Linear", layer)
-    assert found(what) == harms
+@pytest.mark.parametrize(("what", "plant", "harms"), PLANTS, ids=[row[0] for row in PLANTS])
+def test_a_plant_in_the_engine_is_found_in_the_arrays_that_it_harms_and_in_no_other(what, plant, harms, monkeypatch):
+    if isinstance(plant, Backend):
+        assert found(what, plant) == harms
+    else:
+        monkeypatch.setitem(cases.LAYERS, what.partition(":")[0], plant)
+        monkeypatch.setattr(cases, "Linear", plant)
+        assert found(what) == harms
 
 
 # --- Adam: the recurrence of the reference finds the slip -------------------------------------------------------------
