@@ -33,22 +33,13 @@ REFERENCES = {"gru": reference.gru_forward, "rnn": reference.rnn_forward}
 
 @dataclass(frozen=True)
 class Case:
-    """One loss, computed in two ways.
+    """One loss, computed in two ways."""
 
-    Attributes
-    ----------
-    name : the layer or model, as a title
-    arrays : the point, float64: parameters, input, initial state
-    engine : function from arrays to the loss and the gradients by hand, one per array, float64 on the host
-    reference : function from arrays, real or complex, to the loss
-    constants : what else the loss depends on: labels, or the random weights of the outputs
-    """
-
-    name: str
-    arrays: Arrays
-    engine: Callable[[Arrays], tuple[float, Arrays]]
-    reference: Function
-    constants: Arrays
+    name: str  # of the layer or model, as a title
+    arrays: Arrays  # the point, float64: parameters, input, initial state
+    engine: Callable[[Arrays], tuple[float, Arrays]]  # the loss and the gradients by hand, float64 on the host
+    reference: Function  # the loss, of real or complex arrays
+    constants: Arrays  # what else the loss depends on: labels, or the random weights of the outputs
 
 
 def recurrent(
