@@ -49,7 +49,7 @@ class GRU(Recurrent):
     def _sequence(self) -> ModuleType | None:
         """The whole recurrence as one kernel, where the backend has it for this size; chosen here and nowhere else."""
         persistent = self.backend.persistent
-        return persistent if persistent and persistent.fits(self.hidden_size, self.dtype) else None
+        return sequence if sequence and sequence.fits(self.hidden_size, self.dtype) else None
 
     def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
         D, H, empty = self.input_size, self.hidden_size, self._empty
