@@ -51,12 +51,12 @@ class Named(MutableMapping[str, Array]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         if not isinstance(name, str) or name not in self._views:
-            raise KeyError(f"{name!r} is not a name here; expected one of {', '.join(self._views)}")
+            raise KeyError(f"{checks.shown(name)} is not a name here; expected one of {', '.join(self._views)}")
         view = self._views[name]
         view[...] = checks.reals(name, value, view.shape, self._backend, view.dtype)
 
     def __delitem__(self, name: str) -> None:
-        raise TypeError(f"{name!r} cannot be removed; the names of a layer are fixed")
+        raise TypeError(f"{checks.shown(name)} cannot be removed; the names of a layer are fixed")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)

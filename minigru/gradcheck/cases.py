@@ -47,7 +47,8 @@ def recurrent(
 ) -> Case:
     """Return the case of a GRU or RNN, with gradients coming in at the last state and at every state."""
     checks.choice("cell", cell, tuple(LAYERS))
-    rng = np.random.default_rng(seed)
+    T, B = checks.whole("T", T), checks.whole("B", B)
+    rng = np.random.default_rng(checks.whole("seed", seed, 0))
     layer = LAYERS[cell](D, H, backend, dtype, rng)
     x, c_0 = _random(rng, dtype, T, B, D), _random(rng, dtype, B, H)
     dlast, dstates = _random(rng, dtype, B, H), _random(rng, dtype, T, B, H)
@@ -70,7 +71,7 @@ def recurrent(
 
 def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
     """Return the case of a linear layer from D to K."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.whole("seed", seed, 0))
     layer = Linear(D, K, backend, dtype, rng)
     x, dy = _random(rng, dtype, B, D), _random(rng, dtype, B, K)
 
@@ -88,7 +89,7 @@ def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str 
 
 def loss(B: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
     """Return the case of softmax cross-entropy."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.whole("seed", seed, 0))
     criterion = SoftmaxCrossEntropy(backend, dtype)
     labels = rng.integers(K, size=B)
 
@@ -117,7 +118,7 @@ def model(
 ) -> Case:
     """Return the case of the whole classifier, after `steps` steps of Adam on other random batches."""
     checks.whole("steps", steps, 0)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.whole("seed", seed, 0))
     classifier = SequenceClassifier(D, H, K, cell, backend, dtype, rng)
     x, labels = _random(rng, dtype, B, T, D), rng.integers(K, size=B)
     _assign(classifier, _parameters(classifier, rng))

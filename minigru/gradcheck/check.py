@@ -218,16 +218,29 @@ def report(rows: list[Row] | Mapping[str, list[Row]], tolerance: float | Mapping
 
 
 def _step(h: float) -> float:
-    if not 0 < h < float("inf"):
-        raise ValueError(f"h is {h!r}; expected a finite number above 0")
-    return h
+    real = isinstance(h, (int, float, np.floating))
+    if not real or not np.isfinite(step := float(h)) or step <= 0:
+        raise ValueError(f"h is {h if real else f'a {type(h).__name__}'}; expected a finite number above 0")
+    return step
+
+
+def _named(kind: str, arrays: Arrays) -> Arrays:
+    """Return the arrays as plain NumPy arrays, after checking that they are a mapping and not empty."""
+    if not isinstance(arrays, Mapping) or not arrays:
+        came = "empty" if isinstance(arrays, Mapping) else f"a {type(arrays).__name__}"
+        raise ValueError(f"{kind} is {came}; expected a mapping of names to at least one array")
+    found = {}
+    for name, array in arrays.items():
+        try:
+            found[name] = np.asarray(array)
+        except Exception as error:  # an object's own __array__ may raise anything
+            raise ValueError(f"{name} is a {type(array).__name__} and not an array") from error
+    return found
 
 
 def _points(arrays: Arrays, kind: str = "arrays") -> Arrays:
     """Return the arrays, after checking that they are float64, finite and not empty."""
-    if not arrays:
-        raise ValueError(f"{kind} is empty; expected at least one named array")
-    found = {name: np.asarray(array) for name, array in arrays.items()}
+    found = _named(kind, arrays)
     for name, array in found.items():
         if array.dtype != np.float64:
             raise ValueError(f"{name} has dtype {array.dtype}; expected float64")
@@ -237,10 +250,9 @@ def _points(arrays: Arrays, kind: str = "arrays") -> Arrays:
 
 
 def _same_names(gradients: Arrays, expected: Arrays) -> tuple[Arrays, Arrays]:
-    if not expected or gradients.keys() != expected.keys():
-        raise ValueError(f"gradients are of {sorted(gradients)}; expected {sorted(expected) or 'at least one array'}")
-    checked = {name: np.asarray(gradients[name]) for name in expected}
-    oracle = {name: np.asarray(array) for name, array in expected.items()}
+    checked, oracle = _named("gradients", gradients), _named("expected", expected)
+    if checked.keys() != oracle.keys():
+        raise ValueError(f"gradients are of {list(checked)}; expected {list(oracle)}")
     for name, array in oracle.items():
         if array.size == 0 or checked[name].shape != array.shape:
             wanted = array.shape if array.size else "at least one element"
