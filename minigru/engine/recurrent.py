@@ -85,7 +85,7 @@ class Recurrent(Layer):
             c_0 = checks.reals("c_0", c_0, (x.shape[1], self.hidden_size), self.backend, self.dtype)
         return self._forward(x, c_0).copy()
 
-    def backward(self, dlast: Any = None, dstates: Any = None, *, need_dx: bool = True) -> tuple[Array | None, Array]:
+    def backward(self, dlast: Any = None, dstates: Any = None, *, need_dx: bool = True) -> tuple[Any, Array]:
         """Backpropagation through time for the latest forward; may be repeated with other gradients.
 
         The gradient of the loss comes in at the last state, at every state, or at both. `grads` is overwritten.
