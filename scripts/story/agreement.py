@@ -1,10 +1,11 @@
 """Train a GRU and an RNN to choose between "was" and "were", and look at the gates as a sentence is read.
 
-A small grammar generates the sentences: a subject, prepositional phrases and relative clauses with other nouns, and then
-the verb, as in "the cat that the dogs saw near the birds was". Only the subject decides the verb. There are two training
-sets, one with and one without short sentences. Both models learn from the same batches and are tested on distances up to
-half as long again as the longest in training. Two interventions show how the GRU keeps the number of the subject: all
-update gates are held at one value, and the memories of some units are flipped. Everything takes about 20 s.
+A small grammar generates the sentences: a subject, prepositional phrases and relative clauses with other nouns, and
+then the verb, as in "the cat that the dogs saw near the birds was". Only the subject decides the verb. There are two
+training sets, one with and one without short sentences. Both models learn from the same batches and are tested on
+distances up to half as long again as the longest in training. Two interventions show how the GRU keeps the number of
+the subject: all update gates are held at one value, and the memories of some units are flipped. Everything takes about
+20 s.
 """
 
 from __future__ import annotations
