@@ -25,15 +25,15 @@ def digit_grid(images: np.ndarray, labels: np.ndarray, title: str, predictions: 
     """
     columns = 8
     rows = -(-len(images) // columns)
-    figure = new_figure(8, 1.15 * rows + 0.6)
+    figure = new_figure(8, (1.15 if predictions is None else 1.3) * rows + 0.6)
     panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels:
         axes.set_axis_off()
     for n, (axes, image) in enumerate(zip(panels, images, strict=False)):
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
         wrong = predictions is not None and predictions[n] != labels[n]
-        said = f"label {labels[n]}" if predictions is None else f"predicted {predictions[n]}, label {labels[n]}"
-        axes.set_title(said, fontsize=8 if predictions is None else 7, color=WRONG if wrong else "black")
+        said = f"label {labels[n]}" if predictions is None else f"predicted {predictions[n]}\nlabel {labels[n]}"
+        axes.set_title(said, fontsize=8, color=WRONG if wrong else "black")
         if wrong:
             axes.set_axis_on()
             axes.set(xticks=[], yticks=[])
@@ -154,7 +154,7 @@ def reading(
     ):
         drawn = axes.imshow(array, aspect="auto", interpolation="nearest", **style)
         axes.set(title=name, xlabel="unit, sorted")
-        figure.colorbar(drawn, ax=axes, location="bottom", pad=0.02, ticks=(style["vmin"], 0.0, 1.0), aspect=12)
+        figure.colorbar(drawn, ax=axes, location="bottom", pad=0.02, ticks=sorted({style["vmin"], 0, 1}), aspect=12)
     drawn = answer.imshow(probabilities, aspect="auto", cmap="Purples", vmin=0, vmax=1)
     answer.set(title="probability", xlabel="class", xticks=range(K))
     answer.tick_params(axis="x", labelsize=7)

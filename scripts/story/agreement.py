@@ -35,7 +35,7 @@ SENTENCE = "the cat that the dogs saw near the birds"
 EXAMPLES = """
 examples:
   python scripts/story/agreement.py --sentence "the king that saw the dogs"     draw the gates of another sentence
-  python scripts/story/agreement.py --steps 300                                 train for a fifth of the time
+  python scripts/story/agreement.py --steps 300                                 a first look
 """
 
 

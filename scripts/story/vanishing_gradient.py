@@ -27,8 +27,8 @@ from minigru.plots import story as story_plots
 
 EXAMPLES = """
 examples:
-  python scripts/story/vanishing_gradient.py --lengths 28 100       a quarter of a minute
-  python scripts/story/vanishing_gradient.py --curriculum           begin with short sequences
+  python scripts/story/vanishing_gradient.py --lengths 28 100       two lengths alone
+  python scripts/story/vanishing_gradient.py --curriculum           begin each training with short sequences
 """
 K, B, LEARNED = 8, 32, 98.0  # symbols, sequences per batch, accuracy in percent that counts as learned
 LONGEST = 10_000  # steps; the test sequences then take 640 MB of RAM

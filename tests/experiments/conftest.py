@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.image import imread
 
 from minigru.training import data
 from minigru.training.config import Config
@@ -37,7 +40,7 @@ def rnn_run(tmp_path_factory, dataset):
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """Call a script's main with arguments; return its exit status, stdout and stderr."""
+    """Call a script's main; return its exit status, stdout and stderr. Each figure it names must be a small picture."""
 
     def calling(script, *arguments):
         monkeypatch.setattr("sys.argv", [f"{script.__name__}.py", *map(str, arguments)])
@@ -45,7 +48,11 @@ def call(monkeypatch, capsys):
             status = script.main()
         except SystemExit as stop:
             status = stop.code
-        return status, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        for figure in re.findall(r"^Figure: (.*)$", out, re.MULTILINE):
+            assert imread(figure)[..., :3].std() > 0.05
+            assert Path(figure).stat().st_size < 120_000
+        return status, out, err
 
     return calling
 
