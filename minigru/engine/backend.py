@@ -72,7 +72,8 @@ class Backend:
 
     def to_host(self, array: Any) -> np.ndarray:
         """Return `array` as a NumPy array, without a copy if it is one."""
-        return array.get() if hasattr(array, "get") else np.asarray(array)
+        on_device = self.xp is not np and isinstance(array, self.xp.ndarray)
+        return array.get() if on_device else np.asarray(array)
 
 
 def get_backend(backend: str | Backend) -> Backend:
