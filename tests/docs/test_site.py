@@ -92,10 +92,9 @@ def test_every_link_leads_somewhere_and_a_link_to_the_code_to_its_page(site):
 
 
 def test_no_page_asks_for_the_network_fails_or_is_wider_than_a_phone(site, page):
+    page.set_viewport_size({"width": 390, "height": 844})
     for path in sorted(site.rglob("*.html")):
-        page.set_viewport_size({"width": 1280, "height": 900})
         page.goto(path.as_uri())
-        page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         assert page.locator("merror").count() == 0, path
     assert page.complaints == []
