@@ -190,16 +190,16 @@ def train(trainer: Trainer, dataset: data.Dataset, other: dict[str, Any]) -> int
 
 def write_figures(trainer: Trainer, dataset: data.Dataset, predictions: Any) -> None:
     """Write the three figures of a run."""
-    from minigru.plots import training as plots
+    from minigru.plots import digits, training
 
     name = f"{trainer.config.model.upper()}, {trainer.config.hidden_size} units, on {NAMES[dataset.name]}"
     shown = slice(0, 40)
     figures = {
-        "curves.png": plots.training_curves(trainer.history, name),
-        "digits.png": plots.digit_grid(
-            dataset.x_test[shown], predictions[shown], dataset.y_test[shown], f"{name}: the first test images as read"
+        "curves.png": training.training_curves(trainer.history, name),
+        "digits.png": digits.digit_grid(
+            dataset.x_test[shown], dataset.y_test[shown], f"{name}: the first test images", predictions[shown]
         ),
-        "confusion.png": plots.confusion_matrix(predictions, dataset.y_test, f"{name}: test images"),
+        "confusion.png": digits.confusion_matrix(predictions, dataset.y_test, f"{name}: test images"),
     }
     for file_name, figure in figures.items():
         replace_file(trainer.out / file_name, lambda file, figure=figure: figure.savefig(file, format="png"))

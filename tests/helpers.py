@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 import minigru
-from minigru import reference
+from minigru import Backend, reference
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,33 +23,36 @@ CELLS = {"gru": minigru.GRU, "rnn": minigru.RNN}
 
 def randomise(layer: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Give every parameter, biases too, random values; return a float64 copy of them."""
-    for view in layer.params.values():
-        view[...] = rng.standard_normal(view.shape) / np.sqrt(view.shape[0] if view.ndim == 2 else 4)
+    for name, view in layer.params.items():
+        layer.params[name] = rng.standard_normal(view.shape) / np.sqrt(view.shape[0] if view.ndim == 2 else 4)
     return {name: view.astype(np.float64) for name, view in layer.params.items()}
 
 
-def poison(layer: Any) -> int:
-    """Fill all working memory of a layer, model or optimiser, and the gradients, with NaN; return how many arrays."""
-    if isinstance(layer, minigru.SequenceClassifier):
-        return poison(layer.cell) + poison(layer.linear) + poison(layer.criterion)
-    working = ("_buffers", "_transposed", "_scratch")
-    found = [array for name in working for array in arrays_in(getattr(layer, name, None))]
-    found += getattr(layer, "grads", {}).values()
-    found = [array for array in found if array.dtype.kind == "f"]  # the classes of the loss are a constant
-    for array in found:
+@dataclass(frozen=True)
+class Recording(Backend):
+    """A backend that keeps a list of the arrays it hands out, each of them full of NaN."""
+
+    handed_out: list[Any] = field(default_factory=list)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        array = super().empty(shape, dtype)
         array[...] = np.nan
-    return len(found)
+        self.handed_out.append(array)
+        return array
 
 
-def arrays_in(thing: Any) -> list[Any]:
-    """Return the arrays in nested dicts, namespaces and lists."""
-    if hasattr(thing, "dtype"):  # an array of NumPy, CuPy or the fake device
-        return [thing]
-    if isinstance(thing, SimpleNamespace):
-        thing = vars(thing)
-    if isinstance(thing, dict):
-        thing = list(thing.values())
-    return [array for item in thing or [] for array in arrays_in(item)]
+def recording(backend: Backend | str = "numpy") -> Recording:
+    """Return a recording twin of a backend."""
+    return Recording(**vars(minigru.get_backend(backend)))
+
+
+def poison(backend: Recording, *keep: Any) -> None:
+    """Fill every array that the backend has handed out with NaN, but for `keep`, which are views of some of them."""
+    kept = [array.copy() for array in keep]
+    for array in backend.handed_out:
+        array[...] = np.nan
+    for array, values in zip(keep, kept, strict=True):
+        array[...] = values
 
 
 def relative(value: Any, expected: Any) -> float:

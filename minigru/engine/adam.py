@@ -1,11 +1,15 @@
-"""Adam, the learning rates to feed it, and the clipping that may go before it."""
+"""Adam, schedules of its learning rate, and gradient clipping."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import numpy as np
+
 from . import checks
+from .backend import Array
+from .layer import Trainable
 
 
 class Adam:
@@ -13,8 +17,8 @@ class Adam:
 
     Parameters
     ----------
-    owner : what to train: a layer or a model, with flat ``vector`` and ``gradient`` (N,) and a ``backend``
-    lr : learning rate, may be assigned between steps
+    owner : what to train, a layer or a model
+    lr : learning rate; may be assigned between steps
     beta1, beta2 : decay rates of the two moments, in [0, 1)
     eps : added to the root of the second moment
 
@@ -30,7 +34,7 @@ class Adam:
     """
 
     def __init__(
-        self, owner: Any, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+        self, owner: Trainable, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
     ) -> None:
         self.owner = _check_owner(owner)
         self.lr = checks.number("lr", lr, 0)
@@ -42,13 +46,20 @@ class Adam:
         self._scratch = owner.backend.empty(*like)
         self.t = 0
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle with the owner and the moments."""
+        return type(self), (self.owner, self.lr, self.beta1, self.beta2, self.eps), (self.m, self.v, self.t)
+
+    def __setstate__(self, state: tuple[Array, Array, int]) -> None:
+        self.m[...], self.v[...], self.t = state
+
     def step(self) -> None:
-        """Move the parameters by one step against the gradient that is in place.
+        """Move the parameters by one step against the present gradient.
 
         Raises
         ------
         ValueError
-            lr has been assigned a value that is negative or not finite.
+            lr is negative or not finite.
         """
         checks.number("lr", self.lr, 0)
         self.t += 1
@@ -69,7 +80,7 @@ class Adam:
 
 
 def constant(lr: float, step: int, steps: int) -> float:
-    """Return lr, whatever the step; arguments and errors as for `cosine`."""
+    """Return lr at every step; arguments and errors as for `cosine`."""
     _check(lr, step, steps)
     return lr
 
@@ -81,7 +92,7 @@ def cosine(lr: float, step: int, steps: int) -> float:
     ----------
     lr : the rate at step 0
     step : 0, 1, …, steps
-    steps : how many there are in all
+    steps : the number of all steps
 
     Raises
     ------
@@ -101,7 +112,7 @@ def _check(lr: float, step: int, steps: int) -> None:
 SCHEDULES = {"constant": constant, "cosine": cosine}
 
 
-def clip_by_global_norm(owner: Any, max_norm: float) -> Any:
+def clip_by_global_norm(owner: Trainable, max_norm: float) -> Array:
     """Scale the flat gradient of `owner` down to the norm `max_norm` if it is longer (Pascanu et al. 2013).
 
     Returns
@@ -116,12 +127,17 @@ def clip_by_global_norm(owner: Any, max_norm: float) -> Any:
     _check_owner(owner)
     max_norm = checks.number("max_norm", max_norm, 0, above=True)
     xp, g = owner.backend.xp, owner.gradient
+    # Divided by a power of two first, which rounds nothing: the squares of a huge gradient would overflow.
+    _, exponent = xp.frexp(xp.maximum(xp.max(g), -xp.min(g)))
+    scale = xp.ldexp(xp.ones((), g.dtype), xp.maximum(exponent - 1, 0))
+    xp.divide(g, scale, out=g)
     norm = xp.sqrt(xp.dot(g, g))
-    xp.multiply(g, max_norm / xp.maximum(norm, max_norm), out=g)
-    return norm
+    xp.multiply(g, max_norm / xp.maximum(norm, max_norm / scale), out=g)
+    with np.errstate(over="ignore"):  # the norm itself may be too large for the dtype
+        return norm * scale
 
 
-def _check_owner(owner: Any) -> Any:
-    if not all(hasattr(owner, name) for name in ("vector", "gradient", "backend")):
+def _check_owner(owner: Any) -> Trainable:
+    if not isinstance(owner, Trainable):
         raise ValueError(f"owner is a {type(owner).__name__}; expected a layer with parameters, or a model")
     return owner

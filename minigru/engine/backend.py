@@ -1,22 +1,26 @@
-"""Where arrays live: NumPy on the host, or CuPy on a GPU."""
+"""Where the arrays are: NumPy on the host (the CPU and its RAM), or CuPy on a GPU, the device."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import math
-from dataclasses import dataclass
+import pickle
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
 
-Array: TypeAlias = np.ndarray  # or cupy.ndarray, which has the same methods: mypy checks against those of NumPy
+from . import checks
+
+Array: TypeAlias = np.ndarray  # or cupy.ndarray: it has the same methods, and mypy knows those of NumPy
 BACKENDS = ("numpy", "cupy")
 CACHE_LINE = 64  # bytes
 
 
 class BackendUnavailable(RuntimeError):
-    """The backend asked for cannot be used here; the message says why, and what to do."""
+    """The requested backend cannot be used here; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class Backend:
     ----------
     name : "numpy" or "cupy"
     xp : the array library itself
-    kernels : the module of `minigru.engine.kernels` written for it
-    persistent : `minigru.engine.kernels.gru_persistent`, which runs all steps of a GRU as one kernel, where it is of use; with
-        ``dataclasses.replace(backend, persistent=None)`` the GRU goes step by step
+    kernels : its module of `minigru.engine.kernels`
+    persistent : `minigru.engine.kernels.gru_persistent`, the recurrence of the GRU as one kernel, or None; with
+        ``dataclasses.replace(backend, persistent=None)`` the GRU runs step by step
     """
 
     name: str
@@ -37,47 +41,60 @@ class Backend:
     kernels: ModuleType
     persistent: ModuleType | None = None
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Backend:
+        """Return itself: it cannot change, and modules cannot be copied."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the name alone; whoever loads it proves again that the backend works."""
+        if self.kernels is not _kernels(f"{self.name}_kernels"):
+            raise pickle.PicklingError(f"the backend {self.name!r} has kernels of its own, which cannot be pickled")
+        return _load, (self.name, self.persistent is not None)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an uninitialised array that starts on a cache line."""
         if self.name != "numpy":
-            return self.xp.empty(shape, dtype)  # CuPy's memory starts on 512 bytes as it is
+            return self.xp.empty(shape, dtype)  # CuPy's arrays start at multiples of 512 bytes
         size = math.prod(shape) * np.dtype(dtype).itemsize
         raw = np.empty(size + CACHE_LINE, np.uint8)
         start = -raw.ctypes.data % CACHE_LINE  # (F7)
         return raw[start : start + size].view(dtype).reshape(shape)
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an array of zeros that starts on a cache line."""
         array = self.empty(shape, dtype)
         array[...] = 0
         return array
 
-    def to_device(self, array: Any) -> Any:
-        """Return `array` as an array of this backend; no copy where it is one already."""
+    def to_device(self, array: Any) -> Array:
+        """Return `array` as an array of this backend, without a copy if it is one."""
         return self.xp.asarray(array)
 
     def to_host(self, array: Any) -> np.ndarray:
-        """Return `array` as a NumPy array; no copy where it is one already."""
+        """Return `array` as a NumPy array, without a copy if it is one."""
         return array.get() if hasattr(array, "get") else np.asarray(array)
 
 
 def get_backend(backend: str | Backend) -> Backend:
-    """Return the backend of that name, once it is known to work; a `Backend` is returned as it is.
+    """Return the backend of that name after proving that it works; a `Backend` is returned as it is.
 
     Raises
     ------
     ValueError
         The name is not one of `BACKENDS`.
     BackendUnavailable
-        CuPy or the GPU it needs cannot be used. There is never a silent fall-back to NumPy.
+        CuPy cannot be used. There is no silent fall-back to NumPy.
     """
     if isinstance(backend, Backend):
         return backend
-    if not isinstance(backend, str) or backend not in BACKENDS:
-        raise ValueError(f"backend is {backend!r}; expected one of {', '.join(map(repr, BACKENDS))}")
-    if backend == "numpy":
+    if checks.choice("backend", backend, BACKENDS) == "numpy":
         return Backend("numpy", np, _kernels("numpy_kernels"))
     return Backend("cupy", _import_cupy(), _kernels("cupy_kernels"), _kernels("gru_persistent"))
+
+
+def _load(name: str, persistent: bool) -> Backend:
+    backend = get_backend(name)
+    return backend if persistent else replace(backend, persistent=None)
 
 
 def _kernels(name: str) -> ModuleType:
@@ -86,18 +103,23 @@ def _kernels(name: str) -> ModuleType:
 
 def _import_cupy() -> ModuleType:
     """Import CuPy and prove with one real operation that a GPU answers."""
+    wheels = _installed_wheels()
     try:
         import cupy
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":
-            raise
+
+        available = cupy.is_available()
+    except (ImportError, AttributeError) as error:  # an empty folder imports as a package without attributes
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy" and not wheels:
+            raise BackendUnavailable(
+                "CuPy is not installed: pip install cupy-cuda13x, or cupy-cuda12x where nvidia-smi shows CUDA 12, "
+                "or use --backend numpy"
+            ) from None
+        anew = wheels[-1] if wheels else "cupy-cuda13x"
         raise BackendUnavailable(
-            "CuPy is not installed: pip install cupy-cuda13x, or cupy-cuda12x where nvidia-smi shows CUDA 12, "
-            "or use --backend numpy"
-        ) from None
-    except ImportError as error:
-        raise BackendUnavailable(f"CuPy cannot be imported ({_first_line(error)}): reinstall it") from error
-    if not cupy.is_available():
+            f"CuPy is only partly installed ({_first_line(error)}): pip uninstall -y {' '.join(wheels) or anew}, then "
+            f"pip install --force-reinstall --no-cache-dir {anew}"
+        ) from error
+    if not available:
         raise BackendUnavailable(_why_no_device(cupy))
     try:
         cupy.ones(2) @ cupy.ones(2)
@@ -107,6 +129,12 @@ def _import_cupy() -> ModuleType:
             "pip install 'cupy-cuda13x[ctk]' (or cupy-cuda12x[ctk]) brings the CUDA libraries"
         ) from error
     return cupy
+
+
+def _installed_wheels() -> list[str]:
+    """Return the wheels of CuPy that pip lists, whether or not they can be imported."""
+    names = {str(wheel.name).lower() for wheel in importlib.metadata.distributions() if wheel.name}
+    return sorted(name for name in names if name.startswith("cupy-cuda"))
 
 
 def _why_no_device(cupy: Any) -> str:

@@ -1,41 +1,61 @@
-"""The questions asked of an argument before anything is computed with it.
+"""Argument validation.
 
-Each raises ValueError with one sentence: the argument's name, what came, what was expected.
+Each function returns the valid argument, or raises ValueError with one sentence: its name, what came, what was
+expected.
 """
 
 from __future__ import annotations
 
 import operator
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .backend import Backend
+if TYPE_CHECKING:
+    from .backend import Array, Backend
+
+
+LONGEST = 80  # characters of a value in a message
+
+
+def shown(value: Any, as_text: Callable[[Any], str] = repr) -> str:
+    """Return `value` as it stands in a message: one short line, whatever its repr or str does."""
+    try:
+        text = " ".join(as_text(value).split("\n"))
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def whole(name: str, value: Any, low: int = 1) -> int:
     """Return `value` as a whole number, at least `low`."""
     try:
-        if isinstance(value, bool) or operator.index(value) < low:
-            raise TypeError
-    except TypeError:
-        raise ValueError(f"{name} is {value!r}; expected a whole number, at least {low}") from None
-    return operator.index(value)
+        found = operator.index(value)
+    except Exception:
+        found = low - 1
+    if isinstance(value, bool) or found < low:
+        raise ValueError(f"{name} is {shown(value)}; expected a whole number, at least {low}")
+    return found
 
 
 def number(name: str, value: Any, low: float, high: float = float("inf"), *, above: bool = False) -> float:
     """Return `value` as a float with low <= value < high (low < value where `above`)."""
-    real = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, complex, np.complexfloating))
-    if not real or not (low < value < high or (value == low and not above)):
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.timedelta64))
+    try:
+        found = float(value) if real else float("nan")
+    except OverflowError:  # a whole number beyond the floats
+        found = float("nan")
+    if not (low < found < high or (found == low and not above)):
         bounds = f"{'above' if above else 'at least'} {low:g}" + (f" and below {high:g}" if high < float("inf") else "")
-        raise ValueError(f"{name} is {value!r}; expected a finite number {bounds}")
-    return float(value)
+        raise ValueError(f"{name} is {shown(value)}; expected a finite number {bounds}")
+    return found
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Return `value` if it is one of `allowed`."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{name} is {shown(value)}; expected one of {', '.join(map(repr, allowed))}")
     return value
 
 
@@ -43,10 +63,10 @@ def dtype(value: Any) -> np.dtype:
     """Return float32 or float64 as a NumPy dtype."""
     try:
         kind = None if value is None else np.dtype(value)  # np.dtype(None) is float64
-    except TypeError:
+    except Exception:  # np.dtype asks the value for its attributes, which may raise anything
         kind = None
     if kind not in (np.float32, np.float64):
-        raise ValueError(f"dtype is {value!r}; expected 'float32' or 'float64'")
+        raise ValueError(f"dtype is {shown(value)}; expected 'float32' or 'float64'")
     return kind
 
 
@@ -57,14 +77,16 @@ def rng(value: Any) -> np.random.Generator:
     try:
         return np.random.default_rng(whole("rng", value, 0))
     except ValueError:
-        raise ValueError(f"rng is {value!r}; expected a seed, a whole number from 0 up, or a NumPy Generator") from None
+        raise ValueError(
+            f"rng is {shown(value)}; expected a seed, a whole number from 0 up, or a NumPy Generator"
+        ) from None
 
 
-def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend, dtype: np.dtype) -> Any:
+def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend, dtype: np.dtype) -> Array:
     """Return `value` as an array of the backend: real, of the given shape, finite once it is of `dtype`.
 
-    A letter in `shape` stands for any length from 1 up. Whether an array that is on the GPU already is finite is not
-    asked: the answer would make the host wait for the device.
+    A letter in `shape` stands for any length from 1 up. An array that is already on the GPU is not checked for finite
+    values, because the host would have to wait for the device.
     """
     array = _as_array(name, value, backend)
     if array.dtype.kind not in "biuf":
@@ -75,7 +97,7 @@ def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend,
     return backend.to_device(array)
 
 
-def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Any:
+def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Array:
     """Return `value` as an array of the backend: (B,) whole numbers from 0 to K - 1."""
     array = _as_array(name, value, backend)
     if array.dtype.kind not in "iu":
@@ -86,18 +108,20 @@ def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Any:
     return backend.to_device(array)
 
 
-def _as_array(name: str, value: Any, backend: Backend) -> Any:
-    if isinstance(value, backend.xp.ndarray):
+def _as_array(name: str, value: Any, backend: Backend) -> Array:
+    if not issubclass(backend.xp.ndarray, np.ndarray) and isinstance(value, backend.xp.ndarray):
         return value
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} is a masked array with masked elements; expected real numbers: fill them first")
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as error:
+        return np.asarray(value)  # subclasses of ndarray too: a matrix or a masked array computes otherwise
+    except Exception as error:  # an object's own __array__ may raise anything
         raise ValueError(
-            f"{name} is a {type(value).__name__} that is no array ({error}); expected real numbers"
+            f"{name} is a {type(value).__name__} and not an array ({shown(error, str)}); expected real numbers"
         ) from None
 
 
-def _check_shape(name: str, array: Any, shape: tuple[int | str, ...]) -> None:
+def _check_shape(name: str, array: Array, shape: tuple[int | str, ...]) -> None:
     fits = array.ndim == len(shape) and all(
         length >= 1 and (isinstance(want, str) or length == want)
         for length, want in zip(array.shape, shape, strict=True)
@@ -108,6 +132,6 @@ def _check_shape(name: str, array: Any, shape: tuple[int | str, ...]) -> None:
 
 
 def _all_finite(array: np.ndarray, dtype: np.dtype) -> bool:
-    # One sum allocates nothing and is finite for nearly all finite input; only when it is not is each element asked.
+    # The sum allocates nothing and is finite for nearly all finite input; only otherwise is each element tested.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum(dtype=dtype)) or np.isfinite(array.astype(dtype)).all())

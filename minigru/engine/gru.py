@@ -1,17 +1,17 @@
-"""The GRU as a schedule: the equations of `minigru.reference`, ordered for speed.
+"""The GRU, fast: the equations of `minigru.reference` with the matrix products in another order.
 
-It differs from the reference in two things only: the order of the matrix products, here, and the elementwise steps
-between them, in `minigru.engine.kernels`. Each rearrangement has a tag (F…) of its own in ``docs/engine.md``. Where the
-backend has the whole recurrence as one kernel, and the size fits, `minigru.gru_persistent` takes the place of the loops.
+The elementwise steps between the products are in `minigru.engine.kernels`. Each rearrangement has a tag (F…) and a
+derivation in ``docs/engine.md``.
 """
 
 from __future__ import annotations
 
-from types import MappingProxyType, ModuleType, SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from . import gru_persistent
-from .recurrent import FLUSH_EVERY, Recurrent
+from .backend import Array
+from .recurrent import FLUSH_EVERY, Form, Recurrent, flat
 
 
 class GRU(Recurrent):
@@ -31,7 +31,7 @@ class GRU(Recurrent):
 
     Attributes
     ----------
-    params, grads : dicts with ``W_u``, ``W_r``, ``W_c`` (H + D, H) and ``b_u``, ``b_r``, ``b_c`` (H,)
+    params, grads : mappings with ``W_u``, ``W_r``, ``W_c`` (H + D, H) and ``b_u``, ``b_r``, ``b_c`` (H,)
 
     Raises
     ------
@@ -45,120 +45,142 @@ class GRU(Recurrent):
     # Memory is kept at first, so that gradients reach far back (Jozefowicz et al. 2015, for the LSTM's forget gate).
     first_biases = MappingProxyType({"b_u": -1.0})
 
-    @property
-    def _sequence(self) -> ModuleType | None:
-        """The whole recurrence as one kernel, where the backend has it for this size; chosen here and nowhere else."""
-        persistent = self.backend.persistent
-        return sequence if sequence and sequence.fits(self.hidden_size, self.dtype) else None
+    def _choose_form(self) -> Form:
+        """Return the persistent form where the backend has its kernel for this H, otherwise the loops below."""
+        kernel = self.backend.persistent
+        fits = kernel is not None and kernel.fits(self.hidden_size, self.dtype)
+        return gru_persistent.FORM if fits else STEP_BY_STEP
 
-    def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
-        D, H, empty = self.input_size, self.hidden_size, self._empty
-        if self._sequence:
-            return gru_persistent.new_buffers(T, B, D, H, empty)
-        c = empty(T + 1, B, H)  # c[0] is the initial memory, c[t + 1] the memory after step t
-        return SimpleNamespace(
-            c=c,
-            states=c[1:],
-            cx1=empty(T, B, H + D + 1),  # [c_prev, x, 1]
-            rcx1=empty(T, B, H + D + 1),  # [gamma_r * c_prev, x, 1]
-            gamma_u=empty(T, B, H),
-            gamma_r=empty(T, B, H),
-            c_tilde=empty(T, B, H),
-            backward=None,
-        )
-
-    def _new_backward_buffers(self, T: int, B: int) -> SimpleNamespace:
-        D, H, empty = self.input_size, self.hidden_size, self._empty
-        if self._sequence:
-            return gru_persistent.new_backward_buffers(T, B, D, H, empty)
-        return SimpleNamespace(
-            dz_u=empty(T, B, H),
-            dz_r=empty(T, B, H),
-            dz_c=empty(T, B, H),
-            dc=empty(B, H),
-            drc=empty(B, H),
-            product=empty(B, H),
-            scratch=empty(B, H),
-            dx=empty(T, B, D),
-            dx_part=empty(T, B, D),
-        )
-
-    def _forward(self, x: Any, c_0: Any) -> Any:
+    def _forward(self, x: Array, c_0: Array | None) -> Array:
         buf = self._buffers_for(*x.shape[:2])
         buf.c[0] = 0 if c_0 is None else c_0
-        if self._sequence:
-            gru_persistent.forward(self.backend.xp, self._sequence, self.blocks, buf, x)
-        else:
-            self._forward_steps(buf, x)
-        return buf.states
+        self._form.forward(self, buf, x)
+        return buf.c[1:]
 
-    def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
-        buf = self._ran
-        buf.backward = buf.backward or self._new_backward_buffers(*buf.states.shape[:2])
-        buf.backward.dc[...] = 0 if dlast is None else dlast
-        if self._sequence:
-            gru_persistent.backward(self.backend.xp, self._sequence, self.blocks, self.dblocks, buf, dstates)
-        else:
-            self._backward_steps(buf, dstates)
-        return (self._dx(buf.backward) if need_dx else None), buf.backward.dc
+    def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
+        buf, buf_b = self._latest_buffers()
+        buf_b.dc[...] = 0 if dlast is None else dlast
+        self._form.backward(self, buf, buf_b, dstates)
+        return (input_gradient(self, buf_b) if need_dx else None), buf_b.dc
 
-    def _forward_steps(self, buf: SimpleNamespace, x: Any) -> None:
-        xp, kernels = self.backend.xp, self.backend.kernels
-        T, H = len(x), self.hidden_size
-        W_u, W_r, W_c = self.blocks
-        c, gamma_u, gamma_r, c_tilde, cx1, rcx1 = buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.cx1, buf.rcx1
-        rc = rcx1[..., :H]
 
-        for joined in (cx1, rcx1):
-            joined[..., H:-1] = x
-            joined[..., -1] = 1
-        for t in range(T):
-            c_prev = c[t]
-            cx1[t, :, :H] = c_prev
-            xp.matmul(cx1[t], W_u, out=gamma_u[t])  # (G1) (F5)
-            xp.matmul(cx1[t], W_r, out=gamma_r[t])  # (G2) (F5)
-            kernels.gru_gates(gamma_u[t], gamma_r[t], rc[t], c_prev)  # (G1) (G2) (G3)
-            xp.matmul(rcx1[t], W_c, out=c_tilde[t])  # (G3) (F5)
-            kernels.gru_memory(c[t + 1], c_tilde[t], gamma_u[t], c_prev)  # (G3) (G4)
+def forward(gru: GRU, buf: Buffers, x: Array) -> None:
+    """Run all steps over x (T, B, D), from the initial memory in ``buf.c[0]``."""
+    xp, kernels, H = gru.backend.xp, gru.backend.kernels, gru.hidden_size
+    W_u, W_r, W_c = gru.blocks
+    c, gamma_u, gamma_r, c_tilde, cx1, rcx1 = buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.cx1, buf.rcx1
+    rc = rcx1[..., :H]
 
-    def _backward_steps(self, buf: SimpleNamespace, dstates: Any) -> None:
-        xp, kernels = self.backend.xp, self.backend.kernels
-        T, B, H = buf.states.shape
-        c, gamma_u, gamma_r, rc, c_tilde = buf.c, buf.gamma_u, buf.gamma_r, buf.rcx1[..., :H], buf.c_tilde
-        buf_b = buf.backward
-        dz_u, dz_r, dz_c, dc, drc, product = buf_b.dz_u, buf_b.dz_r, buf_b.dz_c, buf_b.dc, buf_b.drc, buf_b.product
+    for bracket in (cx1, rcx1):
+        bracket[..., H:-1] = x
+        bracket[..., -1] = 1
+    for t in range(len(x)):
+        c_prev = c[t]
+        cx1[t, :, :H] = c_prev
+        xp.matmul(cx1[t], W_u, out=gamma_u[t])  # (G1) (F5)
+        xp.matmul(cx1[t], W_r, out=gamma_r[t])  # (G2) (F5)
+        kernels.gru_gates(gamma_u[t], gamma_r[t], rc[t], c_prev)  # (G1) (G2) (G3)
+        xp.matmul(rcx1[t], W_c, out=c_tilde[t])  # (G3) (F5)
+        kernels.gru_memory(c[t + 1], c_tilde[t], gamma_u[t], c_prev)  # (G3) (G4)
 
-        W_u_T, W_r_T, W_c_T = self._transposed_recurrent_weights()  # (F1) (F6)
-        for t in reversed(range(T)):
-            if dstates is not None:
-                xp.add(dc, dstates[t], out=dc)
-            if t % FLUSH_EVERY == 0:
-                kernels.flush(dc)  # (F9)
-            kernels.gru_memory_backward(  # (dG4) (dG3) (dG1)
-                dc, dz_u[t], dz_c[t], gamma_u[t], c_tilde[t], c[t], buf_b.scratch
-            )
-            xp.matmul(dz_c[t], W_c_T, out=drc)  # (dG3)
-            kernels.gru_reset_backward(dc, dz_r[t], drc, gamma_r[t], rc[t])  # (dG3) (dG2)
-            xp.matmul(dz_r[t], W_r_T, out=product)
-            xp.add(dc, product, out=dc)  # (dG2)
-            xp.matmul(dz_u[t], W_u_T, out=product)
-            xp.add(dc, product, out=dc)  # (dG1)
 
-        dW_u, dW_r, dW_c = self.dblocks
-        cx1, rcx1 = buf.cx1.reshape(T * B, -1), buf.rcx1.reshape(T * B, -1)
-        dz_u, dz_r, dz_c = dz_u.reshape(T * B, H), dz_r.reshape(T * B, H), dz_c.reshape(T * B, H)
-        xp.matmul(cx1.T, dz_u, out=dW_u)  # (dGW) (F2) (F5)
-        xp.matmul(cx1.T, dz_r, out=dW_r)  # (dGW) (F2) (F5)
-        xp.matmul(rcx1.T, dz_c, out=dW_c)  # (dGW) (F2) (F5)
+def backward(gru: GRU, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | None) -> None:
+    """Run all steps back from the gradient of the last memory in ``buf_b.dc``, then fill the weight gradients."""
+    xp, kernels, H = gru.backend.xp, gru.backend.kernels, gru.hidden_size
+    c, gamma_u, gamma_r, c_tilde, rc = buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.rcx1[..., :H]
+    dc, dz_u, dz_r, dz_c, drc, product = buf_b.dc, buf_b.dz_u, buf_b.dz_r, buf_b.dz_c, buf_b.drc, buf_b.product
 
-    def _dx(self, buf_b: SimpleNamespace) -> Any:
-        xp, H, (T, B, D) = self.backend.xp, self.hidden_size, buf_b.dx.shape
-        W_u, W_r, W_c = self.blocks
-        dz_u, dz_r, dz_c = (dz.reshape(T * B, H) for dz in (buf_b.dz_u, buf_b.dz_r, buf_b.dz_c))
-        dx, part = buf_b.dx.reshape(T * B, D), buf_b.dx_part.reshape(T * B, D)
-        xp.matmul(dz_c, W_c[H:-1].T, out=dx)  # (dG3) (F1)
-        xp.matmul(dz_r, W_r[H:-1].T, out=part)
-        xp.add(dx, part, out=dx)  # (dG2) (F1)
-        xp.matmul(dz_u, W_u[H:-1].T, out=part)
-        xp.add(dx, part, out=dx)  # (dG1) (F1)
-        return buf_b.dx
+    W_u_T, W_r_T, W_c_T = gru._transposed_recurrent_weights()  # (F1) (F6)
+    for t in reversed(range(len(dz_u))):
+        if dstates is not None:
+            xp.add(dc, dstates[t], out=dc)
+        if t % FLUSH_EVERY == 0:
+            kernels.flush(dc)  # (F9)
+        kernels.gru_memory_backward(  # (dG4) (dG3) (dG1)
+            dc, dz_u[t], dz_c[t], gamma_u[t], c_tilde[t], c[t], buf_b.scratch
+        )
+        xp.matmul(dz_c[t], W_c_T, out=drc)  # (dG3)
+        kernels.gru_reset_backward(dc, dz_r[t], drc, gamma_r[t], rc[t])  # (dG3) (dG2)
+        xp.matmul(dz_r[t], W_r_T, out=product)
+        xp.add(dc, product, out=dc)  # (dG2)
+        xp.matmul(dz_u[t], W_u_T, out=product)
+        xp.add(dc, product, out=dc)  # (dG1)
+
+    dW_u, dW_r, dW_c = gru.dblocks
+    cx1, rcx1, dz_u, dz_r, dz_c = (flat(array) for array in (buf.cx1, buf.rcx1, dz_u, dz_r, dz_c))
+    xp.matmul(cx1.T, dz_u, out=dW_u)  # (dGW) (F2) (F5)
+    xp.matmul(cx1.T, dz_r, out=dW_r)  # (dGW) (F2) (F5)
+    xp.matmul(rcx1.T, dz_c, out=dW_c)  # (dGW) (F2) (F5)
+
+
+def input_gradient(gru: GRU, buf_b: BackwardBuffers | gru_persistent.BackwardBuffers) -> Array:
+    """Return dx (T, B, D) once ``backward`` has filled dz_u, dz_r and dz_c."""
+    xp, H = gru.backend.xp, gru.hidden_size
+    W_u, W_r, W_c = gru.blocks
+    dz_u, dz_r, dz_c = flat(buf_b.dz_u), flat(buf_b.dz_r), flat(buf_b.dz_c)
+    dx, part = flat(buf_b.dx), flat(buf_b.dx_part)
+    xp.matmul(dz_c, W_c[H:-1].T, out=dx)  # (dG3) (F1)
+    xp.matmul(dz_r, W_r[H:-1].T, out=part)
+    xp.add(dx, part, out=dx)  # (dG2) (F1)
+    xp.matmul(dz_u, W_u[H:-1].T, out=part)
+    xp.add(dx, part, out=dx)  # (dG1) (F1)
+    return buf_b.dx
+
+
+@dataclass
+class Buffers:
+    """What the loop of ``forward`` fills and ``backward`` reads."""
+
+    c: Array
+    cx1: Array
+    rcx1: Array
+    gamma_u: Array
+    gamma_r: Array
+    c_tilde: Array
+
+
+def new_buffers(gru: GRU, T: int, B: int) -> Buffers:
+    """Return uninitialised `Buffers`."""
+    D, H, empty = gru.input_size, gru.hidden_size, gru._empty
+    return Buffers(
+        c=empty(T + 1, B, H),  # c[0] is the initial memory, c[t + 1] the memory after step t
+        cx1=empty(T, B, H + D + 1),  # [c_prev, x, 1]
+        rcx1=empty(T, B, H + D + 1),  # [gamma_r * c_prev, x, 1]
+        gamma_u=empty(T, B, H),
+        gamma_r=empty(T, B, H),
+        c_tilde=empty(T, B, H),
+    )
+
+
+@dataclass
+class BackwardBuffers:
+    """What the loop of ``backward`` fills."""
+
+    dz_u: Array
+    dz_r: Array
+    dz_c: Array
+    dc: Array
+    drc: Array
+    product: Array
+    scratch: Array
+    dx: Array
+    dx_part: Array
+
+
+def new_backward_buffers(gru: GRU, T: int, B: int) -> BackwardBuffers:
+    """Return uninitialised `BackwardBuffers`."""
+    D, H, empty = gru.input_size, gru.hidden_size, gru._empty
+    return BackwardBuffers(
+        dz_u=empty(T, B, H),
+        dz_r=empty(T, B, H),
+        dz_c=empty(T, B, H),
+        dc=empty(B, H),  # gradient of the memory at the step that the loop is at; at the end that of c_0
+        drc=empty(B, H),
+        product=empty(B, H),
+        scratch=empty(B, H),
+        dx=empty(T, B, D),
+        dx_part=empty(T, B, D),
+    )
+
+
+STEP_BY_STEP = Form(new_buffers, new_backward_buffers, forward, backward)

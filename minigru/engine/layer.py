@@ -1,20 +1,75 @@
-"""One flat vector of parameters, one flat gradient, and named views of both."""
+"""One flat vector of parameters, one flat vector of gradients, and named views of both."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from . import checks
-from .backend import Backend, get_backend
+from .backend import Array, Backend, get_backend
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What an optimiser can train: a layer or a model, with all parameters in one vector (F8).
+
+    Attributes
+    ----------
+    backend : where the arrays are
+    vector, gradient : (N,), all parameters and their gradients, in the same order
+    params, grads : the same numbers by name
+    """
+
+    backend: Backend
+    vector: Array
+    gradient: Array
+    params: Named
+    grads: Named
+
+
+class Named(MutableMapping[str, Array]):
+    """Views of a flat vector by name. ``named[name] = value`` writes into the vector; names cannot be added or removed.
+
+    Raises
+    ------
+    KeyError
+        There is no such name.
+    ValueError
+        The value has another shape, is not real, or is not finite.
+    """
+
+    def __init__(self, views: dict[str, Array], backend: Backend) -> None:
+        self._views, self._backend = views, backend
+
+    def __getitem__(self, name: str) -> Array:
+        return self._views[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if not isinstance(name, str) or name not in self._views:
+            raise KeyError(f"{checks.shown(name)} is not a name here; expected one of {', '.join(self._views)}")
+        view = self._views[name]
+        view[...] = checks.reals(name, value, view.shape, self._backend, view.dtype)
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError(f"{checks.shown(name)} cannot be removed; the names of a layer are fixed")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
 
 
 class Layer:
     """Base of the layers with weights, each of them an affine map [z, 1] [W; b].
 
-    Every map is one block (fan_in + 1, fan_out) of the layer's flat vector: the rows of W, then b as the last row. So
-    the product with [z, 1] adds the bias, and the gradient of the block is one product too (F5).
+    Every map is one weight block (fan_in + 1, fan_out) of the layer's flat vector: the rows of W, then b as the last
+    row. The product with [z, 1] then adds the bias, and one product gives the gradient of both (F5).
 
     Parameters
     ----------
@@ -25,8 +80,8 @@ class Layer:
     Attributes
     ----------
     vector, gradient : (N,), all parameters and all gradients
-    params, grads : dicts of named views of them, same keys and shapes. Assign in place:
-        ``layer.params["W"][...] = w``.
+    params, grads : mappings of names to views of them, same keys and shapes
+    blocks, dblocks : the weight blocks of both
     """
 
     def __init__(self, maps: dict[tuple[str, str], tuple[int, int]], backend: str | Backend, dtype: Any) -> None:
@@ -36,13 +91,24 @@ class Layer:
         N = sum((fan_in + 1) * fan_out for fan_in, fan_out in maps.values())
         self.bind(self.backend.zeros((N,), self.dtype), self.backend.zeros((N,), self.dtype))
 
-    def bind(self, vector: Any, gradient: Any) -> None:
-        """Make `vector` and `gradient` (N,) the layer's own memory; the values in them stay as they are."""
+    def _arguments(self) -> tuple[Any, ...]:
+        """Return what makes another layer of the same kind, but for the random weights."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a new layer with the same numbers, in one vector of its own; it has not run yet."""
+        return type(self), self._arguments(), (self.vector, self.gradient)
+
+    def __setstate__(self, numbers: tuple[Array, Array]) -> None:
+        self.vector[...], self.gradient[...] = numbers
+
+    def bind(self, vector: Array, gradient: Array) -> None:
+        """Let the layer use `vector` and `gradient` (N,) as they are, values included."""
         self.vector, self.gradient = vector, gradient
         self.blocks, self.params = self._views(vector)
         self.dblocks, self.grads = self._views(gradient)
 
-    def _views(self, flat: Any) -> tuple[list[Any], dict[str, Any]]:
+    def _views(self, flat: Array) -> tuple[list[Array], Named]:
         blocks, named, start = [], {}, 0
         for (W, b), (fan_in, fan_out) in self.maps.items():
             stop = start + (fan_in + 1) * fan_out
@@ -50,11 +116,7 @@ class Layer:
             blocks.append(block)
             named[W], named[b] = block[:-1], block[-1]
             start = stop
-        return blocks, named
-
-    def set(self, name: str, value: np.ndarray) -> None:
-        """Copy a host array into the parameter `name`, on whichever device it is."""
-        self.params[name][...] = self.backend.to_device(value.astype(self.dtype))
+        return blocks, Named(named, self.backend)
 
 
 def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, int]) -> np.ndarray:
@@ -63,13 +125,13 @@ def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, int]) -> np
     return rng.uniform(-bound, bound, shape)
 
 
-def join(layers: dict[str, Layer]) -> tuple[Any, Any, dict[str, Any], dict[str, Any]]:
+def join(layers: dict[str, Layer]) -> tuple[Array, Array, Named, Named]:
     """Move the parameters of several layers into one flat vector, and their gradients into another.
 
     Returns
     -------
     vector, gradient : (N,)
-    params, grads : dicts of views keyed "layer.name"
+    params, grads : mappings of "layer.name" to views
     """
     first = next(iter(layers.values()))
     N = sum(layer.vector.size for layer in layers.values())
@@ -82,11 +144,11 @@ def join(layers: dict[str, Layer]) -> tuple[Any, Any, dict[str, Any], dict[str, 
         params.update({f"{prefix}.{name}": view for name, view in layer.params.items()})
         grads.update({f"{prefix}.{name}": view for name, view in layer.grads.items()})
         start = stop
-    return vector, gradient, params, grads
+    return vector, gradient, Named(params, first.backend), Named(grads, first.backend)
 
 
-def remember(cache: dict[Any, Any], key: Any, make: Any, keep: int = 4) -> Any:
-    """Return ``cache[key]``, made by ``make()`` the first time; only the `keep` latest used stay in memory."""
+def remember(cache: dict[Key, Value], key: Key, make: Callable[[], Value], keep: int = 4) -> Value:
+    """Return ``cache[key]``, made by ``make()`` the first time; the cache keeps the `keep` keys used last."""
     value = cache.pop(key) if key in cache else make()
     cache[key] = value
     while len(cache) > keep:

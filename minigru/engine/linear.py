@@ -1,14 +1,14 @@
-"""The linear layer: from the last memory to one score a class."""
+"""The linear layer: from the last memory to one score per class, the logits."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import checks
-from .backend import Backend
+from .backend import Array, Backend
 from .layer import Layer, remember, uniform
 
 
@@ -24,7 +24,7 @@ class Linear(Layer):
 
     Attributes
     ----------
-    params, grads : dicts with ``W`` (in_features, out_features) and ``b`` (out_features,)
+    params, grads : mappings with ``W`` (in_features, out_features) and ``b`` (out_features,)
 
     Raises
     ------
@@ -44,40 +44,40 @@ class Linear(Layer):
     ) -> None:
         self.in_features = checks.whole("in_features", in_features)
         self.out_features = checks.whole("out_features", out_features)
-        super().__init__({("W", "b"): (in_features, out_features)}, backend, dtype)
-        self.set("W", uniform(checks.rng(rng), in_features, (in_features, out_features)))
-        self._buffers: dict[int, SimpleNamespace] = {}
-        self._ran: Any = None
+        super().__init__({("W", "b"): (self.in_features, self.out_features)}, backend, dtype)
+        self.params["W"] = uniform(checks.rng(rng), self.in_features, (self.in_features, self.out_features))
+        self._buffers: dict[int, Buffers] = {}
+        self._ran: Buffers | None = None  # the buffers of the latest forward
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Array:
         """Return y (B, out_features) for x, array_like (B, in_features) of finite real numbers.
-
-        y is the layer's own memory, written again by the next forward with the same B.
 
         Raises
         ------
         ValueError
             x has another shape, is not real, or is not finite.
         """
-        return self._forward(checks.reals("x", x, ("B", self.in_features), self.backend, self.dtype))
+        return self._forward(checks.reals("x", x, ("B", self.in_features), self.backend, self.dtype)).copy()
 
-    def backward(self, dy: Any) -> Any:
+    def backward(self, dy: Any) -> Array:
         """Return dx (B, in_features) for dy, array_like (B, out_features); `grads` is overwritten.
-
-        dx is the layer's own memory, written again by the next backward with the same B.
 
         Raises
         ------
         ValueError
             dy has another shape than y, is not real, or is not finite.
         RuntimeError
-            There was no forward before.
+            forward has not been called.
         """
         if self._ran is None:
             raise RuntimeError("backward was called before forward; call forward(x) first")
-        return self._backward(checks.reals("dy", dy, self._ran.y.shape, self.backend, self.dtype))
+        return self._backward(checks.reals("dy", dy, self._ran.y.shape, self.backend, self.dtype)).copy()
 
-    def _forward(self, x: Any) -> Any:
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.in_features, self.out_features, self.backend, self.dtype
+
+    def _forward(self, x: Array) -> Array:
+        """Twin of `forward` inside the engine: no validation, and y is a buffer of the layer."""
         xp, W, b = self.backend.xp, self.params["W"], self.params["b"]
         buf = self._ran = remember(self._buffers, len(x), lambda: self._new_buffers(len(x)))
         buf.x[...] = x
@@ -85,20 +85,32 @@ class Linear(Layer):
         xp.add(buf.y, b, out=buf.y)  # (L1)
         return buf.y
 
-    def _backward(self, dy: Any) -> Any:
+    def _backward(self, dy: Array) -> Array:
+        """Twin of `backward` inside the engine: no validation, and dx is a buffer of the layer."""
         xp, W, dW, db = self.backend.xp, self.params["W"], self.grads["W"], self.grads["b"]
         buf = self._ran
+        assert buf is not None
         buf.dy[...] = dy
         xp.matmul(buf.dy, W.T, out=buf.dx)  # (dL1)
         xp.matmul(buf.x.T, buf.dy, out=dW)  # (dL1)
         xp.sum(buf.dy, axis=0, out=db)  # (dL1)
         return buf.dx
 
-    def _new_buffers(self, B: int) -> SimpleNamespace:
+    def _new_buffers(self, B: int) -> Buffers:
         empty, dtype = self.backend.empty, self.dtype
-        return SimpleNamespace(
+        return Buffers(
             x=empty((B, self.in_features), dtype),
             y=empty((B, self.out_features), dtype),
             dx=empty((B, self.in_features), dtype),
             dy=empty((B, self.out_features), dtype),
         )
+
+
+@dataclass
+class Buffers:
+    """Input and output of one batch size, and their gradients."""
+
+    x: Array
+    y: Array
+    dx: Array
+    dy: Array

@@ -1,12 +1,12 @@
-"""Softmax and cross-entropy in one: from scores to a loss, and back."""
+"""Softmax and cross-entropy in one: from logits (one score per class) to a loss, and back."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any
 
 from . import checks
-from .backend import Backend, get_backend
+from .backend import Array, Backend, get_backend
 from .layer import remember
 
 
@@ -29,11 +29,11 @@ class SoftmaxCrossEntropy:
     def __init__(self, backend: str | Backend = "numpy", dtype: Any = "float32") -> None:
         self.backend = get_backend(backend)
         self.dtype = checks.dtype(dtype)
-        self._buffers: dict[tuple[int, int], SimpleNamespace] = {}
-        self._ran: Any = None
+        self._buffers: dict[tuple[int, ...], Buffers] = {}
+        self._ran: Buffers | None = None  # the buffers of the latest forward
 
-    def forward(self, logits: Any, labels: Any) -> Any:
-        """Return the mean loss, a scalar that stays on the device of the backend.
+    def forward(self, logits: Any, labels: Any) -> Array:
+        """Return the mean loss, a scalar on the device of the backend.
 
         Parameters
         ----------
@@ -49,32 +49,54 @@ class SoftmaxCrossEntropy:
         B, K = logits.shape
         return self._forward(logits, checks.labels("labels", labels, B, K, self.backend))
 
-    def backward(self) -> Any:
-        """Return dlogits (B, K), the gradient of the latest loss; the layer's own memory.
+    def backward(self) -> Array:
+        """Return dlogits (B, K), the gradient of the latest loss.
 
         Raises
         ------
         RuntimeError
-            There was no forward before.
+            forward has not been called.
         """
         if self._ran is None:
             raise RuntimeError("backward was called before forward; call forward(logits, labels) first")
-        return self._ran.dlogits
+        return self._backward().copy()
 
-    def _forward(self, logits: Any, labels: Any) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a new loss, which has not run yet."""
+        return type(self), (self.backend, self.dtype)
+
+    def _forward(self, logits: Array, labels: Array) -> Array:
+        """Twin of `forward` inside the engine: no validation. The kernel computes dlogits at the same time."""
         buf = self._ran = remember(self._buffers, logits.shape, lambda: self._new_buffers(*logits.shape))
         buf.log_p[...] = logits
         return self.backend.kernels.softmax_cross_entropy(  # (S1) (S2) (S3) (dS)
             buf.dlogits, buf.log_p, buf.p, buf.y, buf.row, labels[:, None], buf.classes
         )
 
-    def _new_buffers(self, B: int, K: int) -> SimpleNamespace:
+    def _backward(self) -> Array:
+        """Twin of `backward` inside the engine: dlogits is a buffer of the loss."""
+        assert self._ran is not None
+        return self._ran.dlogits
+
+    def _new_buffers(self, B: int, K: int) -> Buffers:
         empty, dtype = self.backend.empty, self.dtype
-        return SimpleNamespace(
+        return Buffers(
             dlogits=empty((B, K), dtype),
-            log_p=empty((B, K), dtype),
+            log_p=empty((B, K), dtype),  # log-probabilities; the logits before the kernel runs
             p=empty((B, K), dtype),  # probabilities
             y=empty((B, K), dtype),  # one-hot labels
             row=empty((B, 1), dtype),
             classes=self.backend.xp.arange(K),
         )
+
+
+@dataclass
+class Buffers:
+    """The working arrays of the loss for one (B, K)."""
+
+    dlogits: Array
+    log_p: Array
+    p: Array
+    y: Array
+    row: Array
+    classes: Array

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .backend import Backend, get_backend
+from .backend import Array, Backend, get_backend
 from .gru import GRU
 from .layer import join
 from .linear import Linear
@@ -18,7 +18,7 @@ CELLS = {"gru": GRU, "rnn": RNN}
 
 
 class SequenceClassifier:
-    """Read a sequence to its end, then name its class.
+    """Read a sequence to its end, then classify it.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ class SequenceClassifier:
 
     Attributes
     ----------
-    params, grads : dicts keyed "gru.W_u", …, "linear.W", "linear.b" ("rnn.W_a", … with the RNN): views of
-    vector, gradient : (N,), all parameters and all gradients
+    params, grads : mappings with the keys "gru.W_u", …, "linear.W", "linear.b" ("rnn.W_a", … with the RNN)
+    vector, gradient : (N,), the arrays that params and grads are views of
 
     Raises
     ------
@@ -60,13 +60,21 @@ class SequenceClassifier:
         self.cell = CELLS[checks.choice("cell", cell, tuple(CELLS))](
             input_size, hidden_size, self.backend, self.dtype, rng
         )
-        self.linear = Linear(hidden_size, num_classes, self.backend, self.dtype, rng)
+        self.linear = Linear(self.cell.hidden_size, self.num_classes, self.backend, self.dtype, rng)
         self.criterion = SoftmaxCrossEntropy(self.backend, self.dtype)
         self.vector, self.gradient, self.params, self.grads = join({cell: self.cell, "linear": self.linear})
         self._loss_is_latest = False
+        self._arguments = input_size, hidden_size, num_classes, cell, self.backend, self.dtype
 
-    def loss(self, x: Any, y: Any) -> Any:
-        """Return the mean loss of a batch, in nats: a scalar that stays on the device.
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a new model with the same numbers, in one vector of its own; it has not run yet."""
+        return type(self), self._arguments, (self.vector, self.gradient)
+
+    def __setstate__(self, numbers: tuple[Array, Array]) -> None:
+        self.vector[...], self.gradient[...] = numbers
+
+    def loss(self, x: Any, y: Any) -> Array:
+        """Return the mean loss of a batch, in nats: a scalar on the device of the backend.
 
         Parameters
         ----------
@@ -90,20 +98,20 @@ class SequenceClassifier:
         Raises
         ------
         RuntimeError
-            There was no loss before, or a prediction has been made since.
+            loss has not been called, or a prediction has been made since.
         """
         if not self._loss_is_latest:
-            raise RuntimeError("backward was called without a loss just before; call loss(x, y) first")
-        dlast = self.linear._backward(self.criterion.backward())
+            raise RuntimeError("backward was called without a loss just before it; call loss(x, y) first")
+        dlast = self.linear._backward(self.criterion._backward())
         self.cell._backward(dlast, None, need_dx=False)
 
     def logits(self, x: Any, batch_size: int = 1000) -> np.ndarray:
-        """Return the score of every class, a host array (B, K).
+        """Return the logits, one score per class, a host array (B, K).
 
         Parameters
         ----------
         x : array_like (B, T, D), batch first, finite real numbers
-        batch_size : how many sequences are worked on at a time, which bounds the memory used
+        batch_size : how many sequences are computed at a time, which bounds the size of the buffers
 
         Raises
         ------
@@ -126,9 +134,9 @@ class SequenceClassifier:
         """Return the likeliest class, a host array (B,) of integers; arguments and errors as for `logits`."""
         return self.logits(x, batch_size).argmax(axis=1)
 
-    def _check(self, x: Any) -> Any:
+    def _check(self, x: Any) -> Array:
         return checks.reals("x", x, ("B", "T", self.cell.input_size), self.backend, self.dtype)
 
-    def _forward(self, x: Any) -> Any:
+    def _forward(self, x: Array) -> Array:
         states = self.cell._forward(x.transpose(1, 0, 2), None)  # batch first outside, time major inside
         return self.linear._forward(states[-1])

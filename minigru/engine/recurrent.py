@@ -1,26 +1,41 @@
-"""What every recurrent layer shares: its checked outside, and its buffers."""
+"""What every recurrent layer shares: validated arguments, initial weights, and buffers kept per (T, B)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType, SimpleNamespace
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import checks
-from .backend import Backend
+from .backend import Array, Backend
 from .layer import Layer, remember, uniform
 
 FLUSH_EVERY = 16  # steps
 
 
+class Form(NamedTuple):
+    """One way to run a recurrent layer: functions that make its buffers, and functions that fill them.
+
+    Attributes
+    ----------
+    new_buffers, new_backward_buffers : from the layer, T and B
+    forward : from the layer, its buffers and x (T, B, D)
+    backward : from the layer, both buffers and dstates (T, B, H) or None
+    """
+
+    new_buffers: Callable[[Any, int, int], Any]
+    new_backward_buffers: Callable[[Any, int, int], Any]
+    forward: Callable[[Any, Any, Array], None]
+    backward: Callable[[Any, Any, Any, Array | None], None]
+
+
 class Recurrent(Layer):
     """Base of `GRU` and `RNN`: a cell run over T steps, time major.
 
-    A subclass names its affine maps in ``letters``, the biases that do not start at zero in ``first_biases``, and
-    writes the schedule: ``_forward``, ``_backward`` and the buffers of both, which are made once for each (T, B) and
-    belong to the layer.
+    A subclass names its affine maps in ``letters`` and the biases that do not start at zero in ``first_biases``. It
+    returns its `Form` from ``_choose_form``; its ``_forward`` and ``_backward`` say which buffer holds the states.
     """
 
     letters: str
@@ -39,25 +54,26 @@ class Recurrent(Layer):
         super().__init__({(f"W_{letter}", f"b_{letter}"): (H + D, H) for letter in self.letters}, backend, dtype)
         rng = checks.rng(rng)
         for letter in self.letters:
-            self.set(f"W_{letter}", np.concatenate([uniform(rng, H, (H, H)), uniform(rng, D, (D, H))]))
+            self.params[f"W_{letter}"] = np.concatenate([uniform(rng, H, (H, H)), uniform(rng, D, (D, H))])
         for name, value in self.first_biases.items():
             self.params[name][...] = value
+        self._form = self._choose_form()
         self._transposed = [self._empty(H, H) for _ in self.letters]
-        self._buffers: dict[tuple[int, int], SimpleNamespace] = {}
-        self._ran: Any = None
+        self._buffers: dict[tuple[int, int], Any] = {}
+        self._backward_buffers: dict[tuple[int, int], Any] = {}
+        self._ran: tuple[int, int] | None = None  # T and B of the latest forward
 
-    def forward(self, x: Any, c_0: Any = None) -> Any:
+    def forward(self, x: Any, c_0: Any = None) -> Array:
         """Run the cell over a batch of sequences.
 
         Parameters
         ----------
         x : array_like (T, B, D), finite real numbers
-        c_0 : array_like (B, H), the state before the first step; zeros where it is None
+        c_0 : array_like (B, H), the state before the first step; None stands for zeros
 
         Returns
         -------
-        states : (T, B, H), of the layer's backend and dtype; ``states[-1]`` is the last state. It is the layer's own
-            memory, written again by the next forward with the same T and B: copy what must stay.
+        states : (T, B, H), of the layer's backend and dtype; ``states[-1]`` is the last state
 
         Raises
         ------
@@ -67,61 +83,79 @@ class Recurrent(Layer):
         x = checks.reals("x", x, ("T", "B", self.input_size), self.backend, self.dtype)
         if c_0 is not None:
             c_0 = checks.reals("c_0", c_0, (x.shape[1], self.hidden_size), self.backend, self.dtype)
-        return self._forward(x, c_0)
+        return self._forward(x, c_0).copy()
 
-    def backward(self, dlast: Any = None, dstates: Any = None, *, need_dx: bool = True) -> tuple[Any, Any]:
-        """Backpropagation through time, for the latest forward; may be called again with other gradients.
+    def backward(self, dlast: Any = None, dstates: Any = None, *, need_dx: bool = True) -> tuple[Any, Array]:
+        """Backpropagation through time for the latest forward; may be repeated with other gradients.
 
-        The gradient of the loss comes in at the last state, at every state, or both. `grads` is overwritten.
+        The gradient of the loss comes in at the last state, at every state, or at both. `grads` is overwritten.
 
         Parameters
         ----------
         dlast : array_like (B, H), gradient with respect to ``states[-1]``
         dstates : array_like (T, B, H), gradient with respect to every state
-        need_dx : False leaves out dx, which a first layer has no use for, and saves its matrix products
+        need_dx : False skips dx and its matrix products; a first layer does not need dx
 
         Returns
         -------
         dx : (T, B, D), or None without `need_dx`
         dc_0 : (B, H)
-            Both are the layer's own memory, written again by the next backward with the same T and B.
 
         Raises
         ------
         ValueError
             Neither gradient is given, or one has another shape, is not real, or is not finite.
         RuntimeError
-            There was no forward before.
+            forward has not been called.
         """
         if self._ran is None:
             raise RuntimeError("backward was called before forward; call forward(x) first")
         if dlast is None and dstates is None:
             raise ValueError("dlast and dstates are both None; expected one of them, or both")
-        T, B, H = self._ran.states.shape
+        (T, B), H = self._ran, self.hidden_size
         if dlast is not None:
             dlast = checks.reals("dlast", dlast, (B, H), self.backend, self.dtype)
         if dstates is not None:
             dstates = checks.reals("dstates", dstates, (T, B, H), self.backend, self.dtype)
-        return self._backward(dlast, dstates, need_dx)
+        dx, dc_0 = self._backward(dlast, dstates, need_dx)
+        return (dx if dx is None else dx.copy()), dc_0.copy()
 
-    def _buffers_for(self, T: int, B: int) -> SimpleNamespace:
-        self._ran = remember(self._buffers, (T, B), lambda: self._new_buffers(T, B))
-        return self._ran
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.input_size, self.hidden_size, self.backend, self.dtype
 
-    def _transposed_recurrent_weights(self) -> list[Any]:
-        """Lay out the transposes of the rows that meet the memory, as they are multiplied by T times."""
+    def _buffers_for(self, T: int, B: int) -> Any:
+        """Return the buffers of this size, and note that forward has run with it."""
+        self._ran = T, B
+        return remember(self._buffers, self._ran, lambda: self._form.new_buffers(self, T, B))
+
+    def _latest_buffers(self) -> tuple[Any, Any]:
+        """Return the buffers of the latest forward, and those of its backward."""
+        assert self._ran is not None
+        T, B = self._ran
+        make = self._form.new_backward_buffers
+        return self._buffers[T, B], remember(self._backward_buffers, (T, B), lambda: make(self, T, B))
+
+    def _transposed_recurrent_weights(self) -> list[Array]:
+        """Lay out the transposes of the rows that meet the memory: the loop multiplies by them T times."""
         for transposed, block in zip(self._transposed, self.blocks, strict=True):
             transposed[...] = block[: self.hidden_size].T
         return self._transposed
 
-    def _empty(self, *shape: int) -> Any:
+    def _empty(self, *shape: int) -> Array:
         return self.backend.empty(shape, self.dtype)
 
-    def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
+    def _choose_form(self) -> Form:
         raise NotImplementedError
 
-    def _forward(self, x: Any, c_0: Any) -> Any:
+    def _forward(self, x: Array, c_0: Array | None) -> Array:
+        """Twin of `forward` inside the engine: no validation, and the states are a buffer of the layer."""
         raise NotImplementedError
 
-    def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
+    def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
+        """Twin of `backward` inside the engine: no validation, and both gradients are buffers of the layer."""
         raise NotImplementedError
+
+
+def flat(array: Array) -> Array:
+    """View an array of all steps, (T, B, n), as (T B, n)."""
+    return array.reshape(-1, array.shape[-1])

@@ -1,17 +1,17 @@
-"""The plain RNN as a schedule: the baseline that the GRU is measured against."""
+"""The plain RNN, fast: the baseline that the GRU is compared with."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
 
-from .recurrent import FLUSH_EVERY, Recurrent
+from .backend import Array
+from .recurrent import FLUSH_EVERY, Form, Recurrent, flat
 
 
 class RNN(Recurrent):
     """Plain recurrent layer (Elman 1990): ``a = tanh([a_prev, x] W_a + b_a)``.
 
-    It is used exactly like `GRU`; the argument ``c_0`` keeps its name there, and is the initial activation here.
+    It is used exactly like `GRU`. The argument ``c_0`` keeps its name and is the initial activation here.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class RNN(Recurrent):
 
     Attributes
     ----------
-    params, grads : dicts with ``W_a`` (H + D, H) and ``b_a`` (H,)
+    params, grads : mappings with ``W_a`` (H + D, H) and ``b_a`` (H,)
 
     Raises
     ------
@@ -35,61 +35,93 @@ class RNN(Recurrent):
 
     letters = "a"
 
-    def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
-        D, H, empty = self.input_size, self.hidden_size, self._empty
-        a = empty(T + 1, B, H)  # a[0] is the initial activation, a[t + 1] the one after step t
-        return SimpleNamespace(
-            a=a,
-            states=a[1:],
-            ax1=empty(T, B, H + D + 1),  # [a_prev, x, 1]
-            backward=None,
-        )
+    def _choose_form(self) -> Form:
+        return Form(new_buffers, new_backward_buffers, forward, backward)
 
-    def _new_backward_buffers(self, T: int, B: int) -> SimpleNamespace:
-        D, H, empty = self.input_size, self.hidden_size, self._empty
-        return SimpleNamespace(
-            dz_a=empty(T, B, H),
-            da=empty(B, H),
-            dx=empty(T, B, D),
-        )
+    def _forward(self, x: Array, c_0: Array | None) -> Array:
+        buf = self._buffers_for(*x.shape[:2])
+        buf.a[0] = 0 if c_0 is None else c_0
+        self._form.forward(self, buf, x)
+        return buf.a[1:]
 
-    def _forward(self, x: Any, c_0: Any) -> Any:
-        xp, kernels = self.backend.xp, self.backend.kernels
-        (T, B, _), H = x.shape, self.hidden_size
-        (W_a,) = self.blocks
-        buf = self._buffers_for(T, B)
-        a, ax1 = buf.a, buf.ax1
+    def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
+        buf, buf_b = self._latest_buffers()
+        buf_b.da[...] = 0 if dlast is None else dlast
+        self._form.backward(self, buf, buf_b, dstates)
+        return (input_gradient(self, buf_b) if need_dx else None), buf_b.da
 
-        a[0] = 0 if c_0 is None else c_0
-        ax1[..., H:-1] = x
-        ax1[..., -1] = 1
-        for t in range(T):
-            ax1[t, :, :H] = a[t]
-            xp.matmul(ax1[t], W_a, out=a[t + 1])  # (R1) (F5)
-            kernels.rnn_state(a[t + 1])  # (R1)
-        return buf.states
 
-    def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
-        xp, kernels = self.backend.xp, self.backend.kernels
-        buf = self._ran
-        T, B, H = buf.states.shape
-        D = self.input_size
-        (W_a,), (dW_a,) = self.blocks, self.dblocks
-        buf.backward = buf.backward or self._new_backward_buffers(T, B)
-        a, dz_a, da, dx = buf.a, buf.backward.dz_a, buf.backward.da, buf.backward.dx
+def forward(rnn: RNN, buf: Buffers, x: Array) -> None:
+    """Run all steps over x (T, B, D), from the initial activation in ``buf.a[0]``."""
+    xp, kernels, H = rnn.backend.xp, rnn.backend.kernels, rnn.hidden_size
+    (W_a,) = rnn.blocks
+    a, ax1 = buf.a, buf.ax1
 
-        (W_a_T,) = self._transposed_recurrent_weights()  # (F1) (F6)
-        da[...] = 0 if dlast is None else dlast
-        for t in reversed(range(T)):
-            if dstates is not None:
-                xp.add(da, dstates[t], out=da)
-            if t % FLUSH_EVERY == 0:
-                kernels.flush(da)  # (F9)
-            kernels.rnn_state_backward(dz_a[t], da, a[t + 1])  # (dR1)
-            xp.matmul(dz_a[t], W_a_T, out=da)  # (dR1)
+    ax1[..., H:-1] = x
+    ax1[..., -1] = 1
+    for t in range(len(x)):
+        ax1[t, :, :H] = a[t]
+        xp.matmul(ax1[t], W_a, out=a[t + 1])  # (R1) (F5)
+        kernels.rnn_state(a[t + 1])  # (R1)
 
-        dz = dz_a.reshape(T * B, H)
-        xp.matmul(buf.ax1.reshape(T * B, H + D + 1).T, dz, out=dW_a)  # (dRW) (F2) (F5)
-        if need_dx:
-            xp.matmul(dz, W_a[H:-1].T, out=dx.reshape(T * B, D))  # (dR1) (F1)
-        return (dx if need_dx else None), da
+
+def backward(rnn: RNN, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | None) -> None:
+    """Run all steps back from the gradient of the last activation in ``buf_b.da``, then fill the weight gradients."""
+    xp, kernels = rnn.backend.xp, rnn.backend.kernels
+    a, dz_a, da = buf.a, buf_b.dz_a, buf_b.da
+
+    (W_a_T,) = rnn._transposed_recurrent_weights()  # (F1) (F6)
+    for t in reversed(range(len(dz_a))):
+        if dstates is not None:
+            xp.add(da, dstates[t], out=da)
+        if t % FLUSH_EVERY == 0:
+            kernels.flush(da)  # (F9)
+        kernels.rnn_state_backward(dz_a[t], da, a[t + 1])  # (dR1)
+        xp.matmul(dz_a[t], W_a_T, out=da)  # (dR1)
+
+    (dW_a,) = rnn.dblocks
+    ax1, dz_a = flat(buf.ax1), flat(dz_a)
+    xp.matmul(ax1.T, dz_a, out=dW_a)  # (dRW) (F2) (F5)
+
+
+def input_gradient(rnn: RNN, buf_b: BackwardBuffers) -> Array:
+    """Return dx (T, B, D) once ``backward`` has filled dz_a."""
+    (W_a,), H = rnn.blocks, rnn.hidden_size
+    rnn.backend.xp.matmul(flat(buf_b.dz_a), W_a[H:-1].T, out=flat(buf_b.dx))  # (dR1) (F1)
+    return buf_b.dx
+
+
+@dataclass
+class Buffers:
+    """What the loop of ``forward`` fills and ``backward`` reads."""
+
+    a: Array
+    ax1: Array
+
+
+def new_buffers(rnn: RNN, T: int, B: int) -> Buffers:
+    """Return uninitialised `Buffers`."""
+    D, H, empty = rnn.input_size, rnn.hidden_size, rnn._empty
+    return Buffers(
+        a=empty(T + 1, B, H),  # a[0] is the initial activation, a[t + 1] the activation after step t
+        ax1=empty(T, B, H + D + 1),  # [a_prev, x, 1]
+    )
+
+
+@dataclass
+class BackwardBuffers:
+    """What the loop of ``backward`` fills."""
+
+    dz_a: Array
+    da: Array
+    dx: Array
+
+
+def new_backward_buffers(rnn: RNN, T: int, B: int) -> BackwardBuffers:
+    """Return uninitialised `BackwardBuffers`."""
+    D, H, empty = rnn.input_size, rnn.hidden_size, rnn._empty
+    return BackwardBuffers(
+        dz_a=empty(T, B, H),
+        da=empty(B, H),  # gradient of the activation at the step that the loop is at; at the end that of the first
+        dx=empty(T, B, D),
+    )

@@ -1,1 +1,1 @@
-"""What a trained recurrent layer does with its memory: made-up tasks, traces of the gates, a person's own pictures."""
+"""Experiments on the memory of a trained GRU: generated tasks, gates traced at every step, pictures of your own."""

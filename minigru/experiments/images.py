@@ -1,32 +1,35 @@
-"""A person's own picture of a digit, brought to the form of the images that a model was trained on."""
+"""Convert your own picture of a digit to the form of the images that a model was trained on."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-LEAST_CONTRAST = 0.1  # of the range from black to white, below which a picture shows nothing
-PAPER = 0.15  # of the darkest ink: what is fainter is paper
-LARGEST = (1000, 1000)  # pixels that are read; a larger picture is made smaller first
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LEAST_CONTRAST = 0.1  # a picture with less, of the range from black to white, counts as blank
+PAPER = 0.15  # brightness below this share of the strongest ink counts as paper
+LARGEST = (1000, 1000)  # a larger picture is scaled down first, which bounds time and RAM
 BOX = {28: 20}  # an MNIST digit fills 20 of 28 pixels; scikit-learn's small digits fill all of theirs
 
 
 class ImageError(RuntimeError):
-    """A file is not an image, or shows nothing; the message says which."""
+    """A file is not an image, or the image is blank; the message says which."""
 
 
 def read(path: Path) -> np.ndarray:
     """Return a picture as brightness, (height, width) floats from 0 (black) to 1 (white).
 
-    Colours become grey. What is transparent becomes white under dark strokes and black under light ones.
+    Colours become grey. Transparent pixels become white if the strokes are dark, and black if the strokes are light.
 
     Raises
     ------
     ImageError
-        There is no such file, it is not an image that Pillow reads whole, or its pixels have more than 16 bits.
+        The file does not exist, Pillow cannot read it to the end, or its pixels have more than 16 bits.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -35,21 +38,21 @@ def read(path: Path) -> np.ndarray:
     try:
         with warnings.catch_warnings(), Image.open(path) as file:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            if file.mode == "F" or (file.mode == "I" and file.format != "PNG"):  # of no stated range
+            if file.mode == "F" or (file.mode == "I" and file.format != "PNG"):  # without a defined white
                 raise ImageError(f"{path} has pixels of 32 bits; expected 8 or 16 bits, as in a PNG or JPEG")
             return _brightness(ImageOps.exif_transpose(file))
     except FileNotFoundError:
-        raise ImageError(f"there is no image {path}") from None
+        raise ImageError(f"{path} does not exist; expected an image") from None
     except UnidentifiedImageError:
-        raise ImageError(f"{path} is not an image; expected a PNG, or another format that Pillow reads") from None
+        raise ImageError(f"{path} is not an image; expected a PNG or another format that Pillow reads") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise ImageError(f"{path} has too many pixels; expected a picture of one digit") from None
-    except (OSError, ValueError, SyntaxError) as error:  # SyntaxError is Pillow's word for a broken PNG
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
         raise ImageError(f"{path} cannot be read ({error})") from error
 
 
-def _brightness(picture: Any) -> np.ndarray:
-    wide = picture.mode.startswith("I")  # 16 bits, which Pillow would cut off at 255
+def _brightness(picture: Image) -> np.ndarray:
+    wide = picture.mode.startswith("I")  # 16 bits, which a conversion to RGBA would clip at 255
     picture = picture.convert("I" if wide else "RGBA")
     picture.thumbnail(LARGEST)
     if wide:
@@ -60,15 +63,15 @@ def _brightness(picture: Any) -> np.ndarray:
 
 
 def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
-    """Bring a picture to the form of MNIST (LeCun et al. 1998), or of scikit-learn's digits.
+    """Convert a picture to the form of MNIST (LeCun et al. 1998), or of scikit-learn's digits.
 
-    Light ink on a dark ground, cropped, scaled to fill a box of 20x20 pixels without changing its shape, and moved so
-    that its centre of mass is that of the 28x28 field. With another `side` the box is the whole field.
+    The result is light ink on a dark ground, cropped, scaled to a box of 20 x 20 pixels with its aspect ratio kept, and
+    placed with its centre of mass in the centre of the 28 x 28 field. For another `side` the box is the whole field.
 
     Parameters
     ----------
     brightness : (height, width) floats from 0 (black) to 1 (white)
-    side : of the result, in pixels
+    side : width and height of the result, in pixels
 
     Returns
     -------
@@ -83,7 +86,7 @@ def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
 
     low, high = brightness.min(), brightness.max()
     if high - low < LEAST_CONTRAST:
-        raise ImageError("the picture is blank: it has no strokes that stand out from its background")
+        raise ImageError("the picture is blank; expected strokes that stand out from the background")
     frame = np.concatenate([brightness[0], brightness[-1], brightness[1:-1, 0], brightness[1:-1, -1]])
     ground = float(np.median(frame))
     ink = ground - brightness if ground - low > high - ground else brightness - ground
@@ -105,6 +108,6 @@ def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
 
 
 def _offset(mass: np.ndarray, side: int) -> int:
-    """Return where a profile (n,) has to start so that its centre of mass is the middle of `side`, and it fits."""
+    """Return the start of a profile (n,) that puts its centre of mass at the middle of `side`, as far as it fits."""
     centre = (mass * (np.arange(len(mass)) + 0.5)).sum() / mass.sum()
     return int(np.clip(round(side / 2 - centre), 0, side - len(mass)))

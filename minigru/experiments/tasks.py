@@ -1,14 +1,15 @@
-"""Sequences made to order, on which memory can be measured: recall of the first symbol, and agreement with a subject.
+"""Generated sequences that measure memory: recall of the first symbol, and agreement of a verb with its subject.
 
-What `minigru.SequenceClassifier` learns from: one-hot, batch first, with a label for every sequence.
+They are what `minigru.SequenceClassifier` learns from: one-hot, batch first, with one label per sequence.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from ..engine.model import SequenceClassifier
 
 VERBS = ("was", "were")  # the label: 0 or 1
 SINGULAR = ("cat", "dog", "bird", "child", "king", "farmer")
-PLURAL = ("cats", "dogs", "birds", "children", "kings", "farmers")
+PLURAL = ("cats", "dogs", "birds", "children", "kings", "farmers")  # in the same order
 CHOICES = {"NEAR": ("near", "behind", "with"), "SLEPT": ("slept", "ran", "smiled"), "SAW": ("saw", "fed", "chased")}
 MODIFIERS = (
     ("that", "SLEPT"),
@@ -35,18 +36,18 @@ def one_hot(indices: np.ndarray, D: int) -> np.ndarray:
 
 
 def recall(rng: np.random.Generator, n: int, T: int, K: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Make sequences whose label is their first symbol: one of K, followed by T - 1 symbols of another alphabet.
+    """Generate sequences whose label is their first symbol: one of K, followed by T - 1 symbols of another alphabet.
 
     Parameters
     ----------
     rng : draws the symbols
-    n : how many sequences
+    n : number of sequences
     T : steps
-    K : symbols of either alphabet
+    K : symbols in each alphabet
 
     Returns
     -------
-    x : (n, T, 2 K) float32, one-hot: the first K places are symbols to recall, the others distractors
+    x : (n, T, 2 K) float32, one-hot: the first K places are symbols to recall, the last K distractors
     y : (n,) int64, the first symbol, from 0 to K - 1
 
     Raises
@@ -62,84 +63,89 @@ def recall(rng: np.random.Generator, n: int, T: int, K: int = 8) -> tuple[np.nda
     return one_hot(symbols, 2 * K), y
 
 
-class Sentences(NamedTuple):
-    """Sentences up to their verb and without it, all of one length.
+def is_plural(words: np.ndarray) -> np.ndarray:
+    """Return which word indices are plural nouns, in the shape of `words`."""
+    return np.isin(words, [WORDS.index(noun) for noun in PLURAL])
+
+
+def is_noun(words: np.ndarray) -> np.ndarray:
+    """Return which word indices are nouns, in the shape of `words`."""
+    return np.isin(words, [WORDS.index(noun) for noun in SINGULAR + PLURAL])
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Sentences of one length, up to but not including their verb.
 
     Attributes
     ----------
     words : (n, T) int64, indices into `WORDS`; word 1 is the subject
-    y : (n,) int64, the verb that is right, an index into `VERBS`
-    distractors : (n,) int64, how many nouns behind the subject are of the other number
     """
 
     words: np.ndarray
-    y: np.ndarray
-    distractors: np.ndarray
 
     @property
     def x(self) -> np.ndarray:
-        """The words one-hot, (n, T, D) float32, with D the number of words known."""
+        """The words one-hot, (n, T, D) float32, where D is the size of the vocabulary."""
         return one_hot(self.words, len(WORDS))
 
-    def __str__(self) -> str:
-        """The sentences with their verbs, one a line."""
-        rows = zip(self.words, self.y, strict=True)
-        return "\n".join(" ".join([*(WORDS[word] for word in words), VERBS[verb]]) for words, verb in rows)
+    @property
+    def y(self) -> np.ndarray:
+        """The right verbs, (n,) int64 indices into `VERBS`."""
+        return is_plural(self.words[:, 1]).astype(np.int64)
+
+    @property
+    def distractors(self) -> np.ndarray:
+        """How many nouns behind the subject differ from it in number, (n,) int64."""
+        behind = self.words[:, 2:]
+        return (is_noun(behind) & (is_plural(behind) != self.y[:, None])).sum(axis=1)
 
 
 def sentences(rng: np.random.Generator, n: int, distance: int) -> Sentences:
-    """Make sentences with `distance` words between the subject and its verb: "the cat that the dogs saw" (was).
+    """Generate sentences with `distance` words between the subject and its verb: "the cat that the dogs saw" (was).
 
-    Every noun is singular or plural by chance. Modifiers (prepositional phrases and relative clauses) fill the
-    distance exactly, in any order, and their verbs stand in a tense that does not tell the number: the subject alone
-    decides.
+    Every noun is drawn singular or plural. Modifiers (prepositional phrases and relative clauses) fill the distance
+    exactly, in random order. Their verbs have the same form in both numbers, so only the subject decides.
 
     Parameters
     ----------
     rng : draws everything
-    n : how many sentences
+    n : number of sentences
     distance : 0, or 2 and more: no modifier has one word
 
     Raises
     ------
     ValueError
-        n is not a whole number from 1 up, or distance is none of those.
+        n is not a whole number from 1 up, or distance is negative, 1 or not a whole number.
     """
     checks.whole("n", n)
     if checks.whole("distance", distance, 0) == 1:
         raise ValueError("distance is 1; expected 0, or 2 and more: no modifier has one word")
-    drawn = [_sentence(rng, distance) for _ in range(n)]
-    return Sentences(*(np.array(column) for column in zip(*drawn, strict=True)))
+    return Sentences(np.array([_sentence(rng, distance) for _ in range(n)]))
 
 
-def _sentence(rng: np.random.Generator, distance: int) -> tuple[list[int], int, int]:
-    """Return the words, the number of the subject (0 or 1), and how many of the other nouns have the other number."""
+def _sentence(rng: np.random.Generator, distance: int) -> list[int]:
+    """Return the words of one sentence."""
 
-    def pick(options: Any) -> Any:
-        return options[rng.integers(len(options))]
+    def pick(options: Sequence[Any]) -> Any:
+        return options[int(rng.integers(len(options)))]
 
     slots, left = ["the", "NOUN"], distance
     while left:
         modifier = pick([modifier for modifier in MODIFIERS if left - len(modifier) in (0, *range(2, left))])
         slots += modifier
         left -= len(modifier)
-    words, numbers = [], []
-    for slot in slots:
-        if slot == "NOUN":
-            numbers.append(pick((0, 1)))
-            words.append(pick((SINGULAR, PLURAL)[numbers[-1]]))
-        else:
-            words.append(pick(CHOICES.get(slot, (slot,))))
-    return [WORDS.index(word) for word in words], numbers[0], sum(number != numbers[0] for number in numbers)
+    words = [pick(pick((SINGULAR, PLURAL)) if slot == "NOUN" else CHOICES.get(slot, (slot,))) for slot in slots]
+    return [WORDS.index(word) for word in words]
 
 
 def sentence(text: str) -> Sentences:
-    """Return one sentence given as text up to its verb, such as "the cat that the dogs saw".
+    """Return one sentence, given as text up to its verb, such as "the cat that the dogs saw".
 
     Raises
     ------
     ValueError
-        A word is not one of `WORDS`, or it does not begin with "the" and a noun.
+        A word is not one of `WORDS`, or the text does not begin with "the" and a noun.
     """
     words = text.split()
     unknown = [word for word in words if word not in WORDS]
@@ -149,25 +155,20 @@ def sentence(text: str) -> Sentences:
         raise ValueError(
             f"{text!r} does not begin with a subject; expected 'the', then one of: {' '.join(SINGULAR + PLURAL)}"
         )
-    numbers = [int(word in PLURAL) for word in words if word in SINGULAR + PLURAL]
-    distractors = sum(number != numbers[0] for number in numbers)
-    return Sentences(np.array([[WORDS.index(word) for word in words]]), np.array(numbers[:1]), np.array([distractors]))
+    return Sentences(np.array([[WORDS.index(word) for word in words]]))
 
 
 def other_number(sentences: Sentences) -> Sentences:
     """Return the same sentences with the subject in the other number, and so with the other verb."""
-    nouns = SINGULAR + PLURAL
-    twin = {WORDS.index(noun): WORDS.index(other) for noun, other in zip(nouns, PLURAL + SINGULAR, strict=True)}
     words = sentences.words.copy()
-    words[:, 1] = [twin[word] for word in words[:, 1]]
-    others = np.isin(words[:, 2:], [WORDS.index(noun) for noun in nouns]).sum(axis=1)
-    return Sentences(words, 1 - sentences.y, others - sentences.distractors)
+    words[:, 1] += np.where(sentences.y == 0, len(SINGULAR), -len(SINGULAR))  # PLURAL follows SINGULAR in WORDS
+    return Sentences(words)
 
 
 def expect_length(model: SequenceClassifier, T: int, rng: np.random.Generator) -> None:
-    """Start the update gates of a GRU so that its units remember for 1 to T steps (Tallec & Ollivier 2018).
+    """Initialise the update gates of a GRU so that its units remember for 1 to T steps (Tallec & Ollivier 2018).
 
-    With b_u = -log(U(1, T - 1)) a unit first replaces a share of about 1 / U of its memory a step.
+    With b_u = -log(U(1, T - 1)) a unit first replaces a share of about 1 / U of its memory per step.
 
     Raises
     ------
@@ -187,15 +188,15 @@ def fit(
     lr: float,
     name: str,
 ) -> None:
-    """Train a model on batches made as they are needed, with Adam and gradients cut to the norm 1.
+    """Train a model on generated batches, with Adam and gradients clipped to norm 1.
 
     Parameters
     ----------
-    model : what to train
+    model : the classifier to train, in place
     batches : x (B, T, D) and y (B,), at least as many as there are steps
-    steps : how many batches to train on
+    steps : number of batches to train on
     lr : learning rate of Adam
-    name : shown beside the progress bar, on a terminal
+    name : label of the progress bar, which a terminal shows
 
     Raises
     ------
@@ -206,7 +207,7 @@ def fit(
 
     adam, loss = Adam(model, lr), 0.0
     bar = tqdm(range(steps), desc=name, unit="batch", leave=False, disable=not sys.stderr.isatty())
-    with np.errstate(over="ignore", invalid="ignore"):  # the last loss tells it in one sentence
+    with np.errstate(over="ignore", invalid="ignore"):  # a diverging loss is reported below, in one sentence
         for _, (x, y) in zip(bar, batches, strict=False):
             loss = model.loss(x, y)
             model.backward()

@@ -1,19 +1,25 @@
-"""What happens inside a model as it reads: every gate and memory, every answer, every gradient on its way back.
+"""Look inside a model as it reads: gates and memory, class probabilities, and gradient norms, at every step.
 
-The engine keeps only what its next step needs, so the equations of `minigru.reference` are run on the host with the
-model's parameters. Batch first, as the model: (B, T, D) in, (B, T, H) out.
+The engine keeps only what its backward pass needs, so this module runs the equations of `minigru.reference` on the host
+with the model's parameters. Arrays are batch first, as in the model: (B, T, D) in, (B, T, H) out.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import reference
 from ..engine import checks
 from ..engine.backend import get_backend
 from ..engine.model import SequenceClassifier
+
+CELLS = {
+    "gru": (reference.gru_forward, reference.gru_cell_backward),
+    "rnn": (reference.rnn_forward, reference.rnn_cell_backward),
+}
 
 
 class Trace(NamedTuple):
@@ -25,14 +31,14 @@ class Trace(NamedTuple):
     c: np.ndarray
 
 
-def gates(model: SequenceClassifier, x: Any, c0: np.ndarray | None = None) -> Trace:
+def gates(model: SequenceClassifier, x: ArrayLike, c_0: np.ndarray | None = None) -> Trace:
     """Return what a GRU computes as it reads x.
 
     Parameters
     ----------
     model : a classifier with a GRU, on any backend
     x : array_like (B, T, D), finite real numbers
-    c0 : (B, H), the memory before the first step; None is zero
+    c_0 : (B, H), the memory before the first step; zeros if None
 
     Raises
     ------
@@ -41,21 +47,23 @@ def gates(model: SequenceClassifier, x: Any, c0: np.ndarray | None = None) -> Tr
     """
     if "gru.W_u" not in model.params:
         raise ValueError("the model is a plain RNN, which has no gates; expected one with cell 'gru'")
-    x = _steps(model, x)
-    with np.errstate(over="ignore"):  # in exp(-z), where the sigmoid is then 0, as it should be
-        c, caches = reference.gru_forward(x, _zeros(model, x) if c0 is None else c0, _parameters(model, "gru"))
-    gamma_u, gamma_r, c_tilde = (np.stack([cache[place] for cache in caches]) for place in (2, 3, 4))
-    return Trace(*(array.swapaxes(0, 1) for array in (gamma_u, gamma_r, c_tilde, c)))
+    steps = _time_major(model, x)
+    c_0 = _zeros(model, steps) if c_0 is None else c_0
+    with np.errstate(over="ignore"):  # exp(-z) may overflow; the sigmoid is then 0, as it should be
+        c, caches = reference.gru_forward(steps, c_0, _parameters(model, "gru"))
+    kept = [(gamma_u, gamma_r, c_tilde) for _, _, gamma_u, gamma_r, c_tilde, _ in caches]
+    gamma_u, gamma_r, c_tilde = (np.stack(gate, axis=1) for gate in zip(*kept, strict=True))
+    return Trace(gamma_u, gamma_r, c_tilde, c.swapaxes(0, 1))
 
 
 def answers(model: SequenceClassifier, c: np.ndarray) -> np.ndarray:
-    """Return the class probabilities (…, K) that the linear layer reads from memories c (…, H)."""
+    """Return the class probabilities (…, K) that the linear layer computes from memories c (…, H)."""
     logits, _ = reference.linear(c, _parameters(model, "linear"))
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def gradient_norms(model: SequenceClassifier, x: Any, y: Any) -> np.ndarray:
+def gradient_norms(model: SequenceClassifier, x: ArrayLike, y: ArrayLike) -> np.ndarray:
     """Return the norm of dLoss/da at every step of x, from the first memory to the last.
 
     Parameters
@@ -66,24 +74,21 @@ def gradient_norms(model: SequenceClassifier, x: Any, y: Any) -> np.ndarray:
 
     Returns
     -------
-    norms : (T + 1,), Euclidean over the batch and the units; ``norms[t]`` belongs to the memory after t steps. Float64
-        throughout, so that 784 factors smaller than one do not end in zero.
+    norms : (T + 1,), Euclidean over the batch and the units; ``norms[t]`` belongs to the memory after t steps.
+        Computed in float64, so that 784 factors smaller than one do not underflow.
 
     Raises
     ------
     ValueError
         x or y has another shape, type or range.
     """
-    x = _steps(model, x)
-    y = checks.labels("y", y, x.shape[1], model.num_classes, get_backend("numpy"))
-    kind = "gru" if "gru.W_u" in model.params else "rnn"
-    forward, cell_backward = {
-        "gru": (reference.gru_forward, reference.gru_cell_backward),
-        "rnn": (reference.rnn_forward, reference.rnn_cell_backward),
-    }[kind]
-    states, caches = forward(x, _zeros(model, x), _parameters(model, kind))
+    steps = _time_major(model, x)
+    labels = checks.labels("y", y, steps.shape[1], model.num_classes, get_backend("numpy"))
+    cell = "gru" if "gru.W_u" in model.params else "rnn"
+    forward, cell_backward = CELLS[cell]
+    states, caches = forward(steps, _zeros(model, steps), _parameters(model, cell))
     logits, linear_cache = reference.linear(states[-1], _parameters(model, "linear"))
-    _, loss_cache = reference.softmax_cross_entropy(logits, y)
+    _, loss_cache = reference.softmax_cross_entropy(logits, labels)
     dstate, _ = reference.linear_backward(reference.softmax_cross_entropy_backward(loss_cache), linear_cache)
     norms = [np.linalg.norm(dstate)]
     for cache in reversed(caches):
@@ -92,19 +97,20 @@ def gradient_norms(model: SequenceClassifier, x: Any, y: Any) -> np.ndarray:
     return np.array(norms[::-1])
 
 
-def _steps(model: SequenceClassifier, x: Any) -> np.ndarray:
-    """Return x time major, (T, B, D) float64 on the host."""
-    x = model.backend.to_host(x)
-    x = checks.reals("x", x, ("B", "T", model.cell.input_size), get_backend("numpy"), np.dtype(np.float64))
-    return x.astype(np.float64).swapaxes(0, 1)
+def _time_major(model: SequenceClassifier, x: ArrayLike) -> np.ndarray:
+    """Return x as (T, B, D) float64 on the host."""
+    array, shape = model.backend.to_host(x), ("B", "T", model.cell.input_size)
+    array = checks.reals("x", array, shape, get_backend("numpy"), np.dtype(np.float64))
+    return array.astype(np.float64).swapaxes(0, 1)
 
 
-def _zeros(model: SequenceClassifier, x: np.ndarray) -> np.ndarray:
-    return np.zeros((x.shape[1], model.cell.hidden_size))
+def _zeros(model: SequenceClassifier, steps: np.ndarray) -> np.ndarray:
+    """Return the memory (B, H) before the first of the steps (T, B, D)."""
+    return np.zeros((steps.shape[1], model.cell.hidden_size))
 
 
 def _parameters(model: SequenceClassifier, layer: str) -> dict[str, np.ndarray]:
-    """Return the parameters of one layer by their own names, float64 on the host."""
+    """Return the parameters of one layer by their names in the reference, as float64 on the host."""
     return {
         name.removeprefix(f"{layer}."): model.backend.to_host(view).astype(np.float64)
         for name, view in model.params.items()

@@ -1,51 +1,45 @@
-"""For every layer, and for the whole model, one loss as a function of named arrays: what a gradient check needs.
+"""Ready-made problems for the gradient checker: every layer, and the whole model.
 
-A case holds the same loss twice: by the engine, with the gradients written by hand, and by `minigru.reference`, which
-is analytic. The loss of a layer without one of its own is the sum of its outputs times fixed random weights, so that
-every output has a gradient of its own. Inputs, initial states and biases are random too: zero would hide mistakes.
+A case computes one loss in two ways: by the engine, together with the gradients written by hand, and by the analytic
+functions of `minigru.reference`. A layer without a loss of its own gets the sum of its outputs times fixed random
+weights, so that every output has its own gradient. Inputs, initial states and biases are random too, because a zero
+would hide mistakes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from .. import reference
 from ..engine import checks
 from ..engine.adam import Adam
-from ..engine.backend import Backend, get_backend
+from ..engine.backend import Array, Backend, get_backend
 from ..engine.gru import GRU
 from ..engine.linear import Linear
 from ..engine.loss import SoftmaxCrossEntropy
 from ..engine.model import SequenceClassifier
 from ..engine.rnn import RNN
-from .check import Arrays
+from .check import Arrays, Function
 
-LAYERS = {"gru": GRU, "rnn": RNN}
+Model: TypeAlias = GRU | RNN | Linear | SequenceClassifier
+
+LAYERS: dict[str, type[GRU] | type[RNN]] = {"gru": GRU, "rnn": RNN}
 REFERENCES = {"gru": reference.gru_forward, "rnn": reference.rnn_forward}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One loss, computed in two ways.
+    """One loss, computed in two ways."""
 
-    Attributes
-    ----------
-    name : what is checked
-    arrays : the point, float64: parameters, input, initial state
-    engine : from arrays to the loss and to the gradients by hand, one for each array, all float64 on the host
-    reference : from arrays, real or complex, to the loss
-    outputs : the fixed random weights of the outputs in the loss, where there are such
-    """
-
-    name: str
-    arrays: Arrays
-    engine: Callable[[Arrays], tuple[float, Arrays]]
-    reference: Callable[[Arrays], Any]
-    outputs: Arrays
+    name: str  # of the layer or model, as a title
+    arrays: Arrays  # the point, float64: parameters, input, initial state
+    engine: Callable[[Arrays], tuple[float, Arrays]]  # the loss and the gradients by hand, float64 on the host
+    reference: Function  # the loss, of real or complex arrays
+    constants: Arrays  # what else the loss depends on: labels, or the random weights of the outputs
 
 
 def recurrent(
@@ -53,21 +47,23 @@ def recurrent(
 ) -> Case:
     """Return the case of a GRU or RNN, with gradients coming in at the last state and at every state."""
     checks.choice("cell", cell, tuple(LAYERS))
-    rng = np.random.default_rng(seed)
+    T, B = checks.whole("T", T), checks.whole("B", B)
+    rng = np.random.default_rng(checks.whole("seed", seed, 0))
     layer = LAYERS[cell](D, H, backend, dtype, rng)
     x, c_0 = _random(rng, dtype, T, B, D), _random(rng, dtype, B, H)
     dlast, dstates = _random(rng, dtype, B, H), _random(rng, dtype, T, B, H)
 
+    def loss_of(states: np.ndarray) -> np.number:
+        return (states * dstates).sum() + (states[-1] * dlast).sum()
+
     def engine(arrays: Arrays) -> tuple[float, Arrays]:
         _assign(layer, arrays)
-        states = _host(layer, layer.forward(arrays["x"], arrays["c_0"]))
+        loss = float(loss_of(layer.backend.to_host(layer.forward(arrays["x"], arrays["c_0"]))))
         dx, dc_0 = layer.backward(dlast, dstates)
-        loss = float((states * dstates).sum() + (states[-1] * dlast).sum())
-        return loss, {**_gradients(layer), "x": _host(layer, dx), "c_0": _host(layer, dc_0)}
+        return loss, _on_host(layer.backend, {**layer.grads, "x": dx, "c_0": dc_0})
 
-    def by_reference(arrays: Arrays) -> Any:
-        states, _ = REFERENCES[cell](arrays["x"], arrays["c_0"], arrays)
-        return (states * dstates).sum() + (states[-1] * dlast).sum()
+    def by_reference(arrays: Arrays) -> np.number:
+        return loss_of(REFERENCES[cell](arrays["x"], arrays["c_0"], arrays)[0])
 
     arrays = {**_parameters(layer, rng), "x": x, "c_0": c_0}
     return Case(cell.upper(), arrays, engine, by_reference, {"dlast": dlast, "dstates": dstates})
@@ -75,17 +71,17 @@ def recurrent(
 
 def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
     """Return the case of a linear layer from D to K."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.whole("seed", seed, 0))
     layer = Linear(D, K, backend, dtype, rng)
     x, dy = _random(rng, dtype, B, D), _random(rng, dtype, B, K)
 
     def engine(arrays: Arrays) -> tuple[float, Arrays]:
         _assign(layer, arrays)
-        y = _host(layer, layer.forward(arrays["x"]))
+        loss = float((layer.backend.to_host(layer.forward(arrays["x"])) * dy).sum())
         dx = layer.backward(dy)
-        return float((y * dy).sum()), {**_gradients(layer), "x": _host(layer, dx)}
+        return loss, _on_host(layer.backend, {**layer.grads, "x": dx})
 
-    def by_reference(arrays: Arrays) -> Any:
+    def by_reference(arrays: Arrays) -> np.number:
         return (reference.linear(arrays["x"], arrays)[0] * dy).sum()
 
     return Case("Linear", {**_parameters(layer, rng), "x": x}, engine, by_reference, {"dy": dy})
@@ -93,20 +89,19 @@ def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str 
 
 def loss(B: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
     """Return the case of softmax cross-entropy."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.whole("seed", seed, 0))
     criterion = SoftmaxCrossEntropy(backend, dtype)
     labels = rng.integers(K, size=B)
 
     def engine(arrays: Arrays) -> tuple[float, Arrays]:
         value = float(criterion.forward(arrays["logits"], labels))
-        return value, {"logits": _host(criterion, criterion.backward())}
+        return value, _on_host(criterion.backend, {"logits": criterion.backward()})
 
-    def by_reference(arrays: Arrays) -> Any:
+    def by_reference(arrays: Arrays) -> np.number:
         return reference.softmax_cross_entropy(arrays["logits"], labels)[0]
 
-    return Case(
-        "SoftmaxCrossEntropy", {"logits": 3 * _random(rng, dtype, B, K)}, engine, by_reference, {"labels": labels}
-    )
+    arrays = {"logits": 3 * _random(rng, dtype, B, K)}
+    return Case("SoftmaxCrossEntropy", arrays, engine, by_reference, {"labels": labels})
 
 
 def model(
@@ -121,13 +116,12 @@ def model(
     dtype: str = "float64",
     seed: int = 0,
 ) -> Case:
-    """Return the case of the whole classifier, after so many steps of Adam on other random batches."""
+    """Return the case of the whole classifier, after `steps` steps of Adam on other random batches."""
     checks.whole("steps", steps, 0)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.whole("seed", seed, 0))
     classifier = SequenceClassifier(D, H, K, cell, backend, dtype, rng)
     x, labels = _random(rng, dtype, B, T, D), rng.integers(K, size=B)
-    start = _parameters(classifier, rng)
-    _assign(classifier, start)
+    _assign(classifier, _parameters(classifier, rng))
     adam = Adam(classifier, lr=1e-2)
     for _ in range(steps):
         classifier.loss(rng.standard_normal((B, T, D)), rng.integers(K, size=B))
@@ -138,49 +132,20 @@ def model(
         _assign(classifier, arrays)
         value = float(classifier.loss(arrays["x"], labels))
         classifier.backward()
-        gradients = _gradients(classifier)
-        dlast = classifier.linear.backward(classifier.criterion.backward())
-        dx, _ = classifier.cell.backward(dlast)
-        return value, {**gradients, "x": _host(classifier, dx).transpose(1, 0, 2)}
+        gradients = _on_host(classifier.backend, classifier.grads)
+        # The model does not compute dx, so its layers are asked for it one by one.
+        dx, _ = classifier.cell.backward(classifier.linear.backward(classifier.criterion.backward()))
+        return value, {**gradients, **_on_host(classifier.backend, {"x": dx.transpose(1, 0, 2)})}
 
-    def by_reference(arrays: Arrays) -> Any:
+    def by_reference(arrays: Arrays) -> np.number:
         p = {name.rpartition(".")[2]: array for name, array in arrays.items()}
         states, _ = REFERENCES[cell](p["x"].transpose(1, 0, 2), np.zeros((B, H)), p)
         logits, _ = reference.linear(states[-1], p)
         return reference.softmax_cross_entropy(logits, labels)[0]
 
-    arrays = {name: _host(classifier, view) for name, view in classifier.params.items()} | {"x": x}
+    arrays = {**_on_host(classifier.backend, classifier.params), "x": x}
     name = f"{cell.upper()} classifier, " + (f"after {steps} steps" if steps else "at initialisation")
     return Case(name, arrays, engine, by_reference, {"labels": labels})
-
-
-def _random(rng: np.random.Generator, dtype: str, *shape: int) -> np.ndarray:
-    """Draw standard normal numbers that `dtype` holds exactly, as float64."""
-    return rng.standard_normal(shape).astype(dtype).astype(np.float64)
-
-
-def _parameters(layer: Any, rng: np.random.Generator) -> Arrays:
-    """Return the layer's weights as they are, and random biases, rounded to the layer's dtype."""
-    return {
-        name: (rng.standard_normal(view.shape) if view.ndim == 1 else _host(layer, view))
-        .astype(layer.dtype)
-        .astype(np.float64)
-        for name, view in layer.params.items()
-    }
-
-
-def _assign(layer: Any, arrays: Arrays) -> None:
-    for name, view in layer.params.items():
-        view[...] = layer.backend.to_device(arrays[name].astype(layer.dtype))
-
-
-def _gradients(layer: Any) -> Arrays:
-    return {name: _host(layer, view) for name, view in layer.grads.items()}
-
-
-def _host(layer: Any, array: Any) -> np.ndarray:
-    """Return a float64 copy on the host, which the layer will not write to again."""
-    return np.array(layer.backend.to_host(array), dtype=np.float64)
 
 
 def all_cases(cells: tuple[str, ...], size: str, backend: str = "numpy", dtype: str = "float64") -> list[Case]:
@@ -189,7 +154,7 @@ def all_cases(cells: tuple[str, ...], size: str, backend: str = "numpy", dtype: 
     Raises
     ------
     ValueError
-        A cell is neither "gru" nor "rnn", size neither "small" nor "full", or backend or dtype is unknown.
+        A cell is neither "gru" nor "rnn", size is neither "small" nor "full", or backend or dtype is unknown.
     BackendUnavailable
         CuPy was asked for and cannot be used.
     """
@@ -201,3 +166,26 @@ def all_cases(cells: tuple[str, ...], size: str, backend: str = "numpy", dtype: 
         found.append(recurrent(cell, T, B, D, H, chosen, dtype))
         found += [model(cell, T, B, D, H, K, steps, chosen, dtype) for steps in (0, 20)]
     return found
+
+
+def _random(rng: np.random.Generator, dtype: str | np.dtype, *shape: int) -> np.ndarray:
+    """Return standard normal numbers in float64, rounded to `dtype`."""
+    return rng.standard_normal(shape).astype(dtype).astype(np.float64)
+
+
+def _parameters(model: Model, rng: np.random.Generator) -> Arrays:
+    """Return the initial weights and random biases."""
+    initial = _on_host(model.backend, model.params)
+    return {
+        name: array if array.ndim == 2 else _random(rng, model.dtype, *array.shape) for name, array in initial.items()
+    }
+
+
+def _assign(model: Model, arrays: Arrays) -> None:
+    for name, view in model.params.items():
+        view[...] = model.backend.to_device(arrays[name].astype(model.dtype))
+
+
+def _on_host(backend: Backend, arrays: Mapping[str, Array]) -> Arrays:
+    """Return float64 copies on the host, which no later call of the layer overwrites."""
+    return {name: np.array(backend.to_host(array), np.float64) for name, array in arrays.items()}

@@ -1,26 +1,25 @@
-"""Gradients from the function alone, to hold a hand-written backward pass to.
+"""Numerical gradients of any function of named arrays, and the comparison of a hand-written backward pass with them.
 
-All of these take ``f``, a function from a dict of named arrays to one number, and ``arrays``, the point at which to
-differentiate: one float64 array or more, none empty, all finite. ``f`` must not keep or change what it is given. A
-difference of float32 losses cannot tell a right gradient from one that is wrong in its fourth digit.
+Each oracle takes ``f``, a function from a dict of named arrays to one number, and ``arrays``, the point at which to
+differentiate: one or more float64 arrays, not empty, all finite. ``f`` must neither keep nor change its argument.
+float64 is required because a difference of float32 losses cannot detect an error in a gradient's fourth digit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from ..engine import checks
-
-Arrays = dict[str, np.ndarray]
-Function = Callable[[Arrays], Any]
+Arrays: TypeAlias = dict[str, np.ndarray]
+Number: TypeAlias = complex | np.number
+Function: TypeAlias = Callable[[Arrays], Number]
 
 
 def central_difference(f: Function, arrays: Arrays, h: float = 1e-5) -> Arrays:
-    """Gradient of f by (f(x + h) - f(x - h)) / 2h, one element at a time.
+    """Return the gradient of f by (f(x + h) - f(x - h)) / 2h, one element at a time.
 
     Parameters
     ----------
@@ -35,24 +34,25 @@ def central_difference(f: Function, arrays: Arrays, h: float = 1e-5) -> Arrays:
     Raises
     ------
     ValueError
-        There is no array, one is not float64, not finite or empty; h is not a positive number; f returned no real one.
+        There is no array; an array is not float64, not finite or empty; h is not a positive number; or f did not
+        return one real number.
     """
-    checks.number("h", h, 0, above=True)
+    h = _step(h)
     return _each_element(arrays, lambda moved: (_real(f(moved(h))) - _real(f(moved(-h)))) / (2 * h))
 
 
 def complex_step(f: Function, arrays: Arrays, h: float = 1e-30) -> Arrays:
-    """Gradient of f by Im f(x + ih) / h: nothing is subtracted, so that it is exact to rounding (Squire & Trapp 1998).
+    """Return the gradient of f by Im f(x + ih) / h (Squire & Trapp 1998), exact to rounding: nothing is subtracted.
 
-    f must be analytic and take complex arrays, as the functions of `minigru.reference` do; one that returns a real
-    number all the same has dropped the derivative, and is refused. Otherwise as `central_difference`.
+    f must be analytic and accept complex arrays, as the functions of `minigru.reference` do. If f returns a real
+    number, it has dropped the derivative, and a ValueError is raised. Otherwise as `central_difference`.
     """
-    checks.number("h", h, 0, above=True)
+    h = _step(h)
     return _each_element(arrays, lambda moved: _complex(f(moved(1j * h))).imag / h)
 
 
 def _each_element(arrays: Arrays, derivative: Callable[[Callable[[complex], Arrays]], float]) -> Arrays:
-    """Call `derivative` for every element with a function that moves this element alone by a step."""
+    """For every element, call `derivative` with a function that moves this element alone by a step."""
     arrays = _points(arrays)
     gradients = {name: np.empty(array.shape) for name, array in arrays.items()}
     for name, array in arrays.items():
@@ -70,13 +70,13 @@ def _each_element(arrays: Arrays, derivative: Callable[[Callable[[complex], Arra
 def directional(
     f: Function, arrays: Arrays, direction: Arrays, h: float | None = None, method: str = "central"
 ) -> float:
-    """Derivative of f along one direction: two evaluations of f, whatever the sizes.
+    """Return the derivative of f along one direction, with at most two evaluations of f whatever the sizes.
 
     Parameters
     ----------
     f, arrays : as for `central_difference`; as for `complex_step` with the method "complex"
     direction : arrays with the names and shapes of `arrays`, or of some of them
-    h : step; where it is None, 1e-30 for "complex", and for "central" the one that moves the point by 3e-4 in all
+    h : step; None means 1e-30 for "complex", and for "central" the step that moves the point by a length of 3e-4
     method : "central" or "complex"
 
     Returns
@@ -86,60 +86,48 @@ def directional(
     Raises
     ------
     ValueError
-        As for the two functions; method is neither of the two, or direction has other names or shapes.
+        As for the two functions; or method is unknown, or direction has other names or shapes.
     """
     arrays, direction = _points(arrays), _points(direction, "direction")
-    if h is not None:
-        checks.number("h", h, 0, above=True)
-    checks.choice("method", method, ("central", "complex"))
+    if method not in ("central", "complex"):
+        raise ValueError(f"method is {method!r}; expected 'central' or 'complex'")
     for name, d in direction.items():
         if name not in arrays or d.shape != arrays[name].shape:
             raise ValueError(f"direction has {name!r} of shape {d.shape}; expected the names and shapes of arrays")
 
-    def along(step: complex) -> Any:
+    def along(step: complex) -> Number:
         return f({**arrays, **{name: arrays[name] + step * d for name, d in direction.items()}})
 
     if method == "complex":
-        h = h or 1e-30
+        h = _step(1e-30 if h is None else h)
         return _complex(along(1j * h)).imag / h
-    length = float(np.sqrt(sum(np.vdot(d, d) for d in direction.values())))
-    if length == 0:
-        return 0.0
-    h = h or 3e-4 / length
+    length = float(np.sqrt(sum(np.vdot(d, d) for d in direction.values()))) or 1.0
+    h = _step(3e-4 / length if h is None else h)
     return (_real(along(h)) - _real(along(-h))) / (2 * h)
 
 
 @dataclass(frozen=True)
 class Row:
-    """How one gradient compares with an oracle's.
+    """The comparison of one gradient with an oracle's."""
 
-    Attributes
-    ----------
-    name : the array
-    error : norm of the difference, relative to the larger of the two norms; `compare_along` has one of its own
-    difference : largest absolute difference of two elements
-    index : where it is
-    value, expected : both elements there, the checked gradient's first
-    """
-
-    name: str
-    error: float
-    difference: float
-    index: tuple[int, ...]
-    value: float
-    expected: float
+    name: str  # of the array
+    error: float  # norm of the difference relative to the larger of the two norms (`compare_along` defines its own)
+    difference: float  # largest absolute difference between two elements
+    index: tuple[int, ...]  # of these two elements
+    value: float  # the element of the checked gradient
+    expected: float  # the element of the oracle's gradient
 
 
 def compare(gradients: Arrays, expected: Arrays) -> list[Row]:
     """Compare named gradients with an oracle's, array by array, in the order of `expected`.
 
-    The error is a ratio of norms. The largest elementwise relative error, which is often used, says most about the
-    elements that are almost zero and least about the gradient. A gradient that is not finite has the error infinity.
+    The error is a ratio of norms, because the elements that are almost zero decide the largest elementwise relative
+    error. The error of a gradient that is not finite is infinity.
 
     Raises
     ------
     ValueError
-        The names or the shapes differ, there is no array, or one is empty or complex.
+        The names or the shapes differ, there is no array, or an array is empty or complex.
     """
     gradients, expected = _same_names(gradients, expected)
     return [_row(name, gradients[name], expected[name]) for name in expected]
@@ -147,36 +135,36 @@ def compare(gradients: Arrays, expected: Arrays) -> list[Row]:
 
 def _row(name: str, gradient: np.ndarray, expected: np.ndarray) -> Row:
     difference = np.abs(gradient - expected)
-    index = tuple(int(i) for i in np.unravel_index(difference.argmax(), difference.shape))  # a NaN counts as largest
+    index = tuple(
+        int(i) for i in np.unravel_index(difference.argmax(), difference.shape)
+    )  # a NaN counts as the largest
     error = _relative(_norm(difference), max(_norm(gradient), _norm(expected)))
     return Row(name, error, float(difference[index]), index, float(gradient[index]), float(expected[index]))
 
 
 def _norm(array: np.ndarray) -> float:
-    # Scaled by its largest element, so that the squares of tiny gradients do not vanish.
+    # Scaled by the largest element, because the squares of tiny elements underflow.
     largest = float(np.abs(array).max())
     return largest * float(np.linalg.norm(array / largest)) if 0 < largest < float("inf") else largest
 
 
 def _relative(error: float, size: float) -> float:
-    if not np.isfinite(error) or not np.isfinite(size):
-        return float("inf")
-    return error / size if size > 0 else error
+    return error / (size or 1.0) if np.isfinite(error) and np.isfinite(size) else float("inf")
 
 
 def compare_along(
     f: Function, arrays: Arrays, gradients: Arrays, rng: np.random.Generator, method: str = "central"
 ) -> list[Row]:
-    """Compare named gradients with f itself along one random direction for each array: cheap at any size.
+    """Compare named gradients with the derivative of f along one random direction per array: cheap at any size.
 
-    Along a direction of standard normal numbers, the derivative and its error have in the root mean square the norms
-    of the gradient and of its error. So the error is relative to the norm of the checked gradient, or to the oracle's
-    derivative where that is larger.
+    Along a direction of standard normal numbers, the root mean square of the derivative is the norm of the gradient,
+    and that of the derivative's error is the norm of the gradient's error. So the error is relative to the norm of the
+    checked gradient, or to the oracle's derivative if that is larger.
 
     Parameters
     ----------
     f, arrays, method : as for `directional`
-    gradients : what is checked, the same names and shapes as `arrays`
+    gradients : the gradients to check, the same names and shapes as `arrays`
     rng : draws the directions
 
     Returns
@@ -199,45 +187,72 @@ def compare_along(
     return rows
 
 
-def report(rows: list[Row], tolerance: float) -> str:
-    """Return the comparison as a table, a line an array; a line that exceeds `tolerance` ends with FAILED.
+def report(rows: list[Row] | Mapping[str, list[Row]], tolerance: float | Mapping[str, float]) -> str:
+    """Return the comparison as a table of one line per array; a line above the tolerance ends with FAILED.
+
+    Parameters
+    ----------
+    rows : from `compare` or `compare_along`; with several oracles, the rows by the oracle's name. Each oracle has a
+        column of errors; the differences and the values are those of the last oracle
+    tolerance : largest error that passes; with several oracles, by the oracle's name
 
     Raises
     ------
     ValueError
         There are no rows.
     """
-    if not rows:
+    columns = rows if isinstance(rows, Mapping) else {"error": rows}
+    limits = tolerance if isinstance(tolerance, Mapping) else {"error": tolerance}
+    if not columns or not all(columns.values()):
         raise ValueError("rows is empty; expected at least one")
-    width = max(len("gradient of"), *(len(row.name) for row in rows))
-    lines = [f"{'gradient of':<{width}}    error  largest difference  checked value     expected  at"]
-    for row in rows:
-        verdict = "" if row.error <= tolerance else "  FAILED"
-        lines.append(
-            f"{row.name:<{width}}  {row.error:7.1e}  {row.difference:18.1e}  {row.value:13.6g}  {row.expected:11.6g}  "
-            f"{list(row.index)}{verdict}"
-        )
+    width = max(len("gradient of"), *(len(row.name) for column in columns.values() for row in column))
+    lines = [f"{'gradient of':<{width}}" + "".join(f"  {oracle:>7}" for oracle in columns)]
+    lines[0] += "  largest difference  checked value      expected  at"
+    for line in zip(*columns.values(), strict=True):
+        errors, row = "".join(f"  {row.error:7.1e}" for row in line), line[-1]
+        failed = [oracle for oracle, row in zip(columns, line, strict=True) if not row.error <= limits[oracle]]
+        by = f" by {' and '.join(failed)}" if len(columns) > 1 else ""
+        values = f"  {row.difference:18.1e}  {row.value:13.6g}  {row.expected:12.6g}  {list(row.index) or ''}"
+        lines.append(f"{row.name:<{width}}{errors}{values}{f'  FAILED{by}' if failed else ''}".rstrip())
     return "\n".join(lines)
 
 
+def _step(h: float) -> float:
+    real = isinstance(h, (int, float, np.floating))
+    if not real or not np.isfinite(step := float(h)) or step <= 0:
+        raise ValueError(f"h is {h if real else f'a {type(h).__name__}'}; expected a finite number above 0")
+    return step
+
+
+def _named(kind: str, arrays: Arrays) -> Arrays:
+    """Return the arrays as plain NumPy arrays, after checking that they are a mapping and not empty."""
+    if not isinstance(arrays, Mapping) or not arrays:
+        came = "empty" if isinstance(arrays, Mapping) else f"a {type(arrays).__name__}"
+        raise ValueError(f"{kind} is {came}; expected a mapping of names to at least one array")
+    found = {}
+    for name, array in arrays.items():
+        try:
+            found[name] = np.asarray(array)
+        except Exception as error:  # an object's own __array__ may raise anything
+            raise ValueError(f"{name} is a {type(array).__name__} and not an array") from error
+    return found
+
+
 def _points(arrays: Arrays, kind: str = "arrays") -> Arrays:
-    """Return the arrays as float64, once they are known to be that."""
-    if not arrays:
-        raise ValueError(f"{kind} is empty; expected at least one named array")
-    found = {name: np.asarray(array) for name, array in arrays.items()}
+    """Return the arrays, after checking that they are float64, finite and not empty."""
+    found = _named(kind, arrays)
     for name, array in found.items():
         if array.dtype != np.float64:
             raise ValueError(f"{name} has dtype {array.dtype}; expected float64")
         if array.size == 0 or not np.isfinite(array).all():
-            raise ValueError(f"{name} has shape {array.shape}; expected at least one element, and finite ones")
+            raise ValueError(f"{name} has shape {array.shape}; expected at least one element, all finite")
     return found
 
 
 def _same_names(gradients: Arrays, expected: Arrays) -> tuple[Arrays, Arrays]:
-    if not expected or gradients.keys() != expected.keys():
-        raise ValueError(f"gradients are of {sorted(gradients)}; expected {sorted(expected) or 'at least one array'}")
-    checked = {name: np.asarray(gradients[name]) for name in expected}
-    oracle = {name: np.asarray(array) for name, array in expected.items()}
+    checked, oracle = _named("gradients", gradients), _named("expected", expected)
+    if checked.keys() != oracle.keys():
+        raise ValueError(f"gradients are of {list(checked)}; expected {list(oracle)}")
     for name, array in oracle.items():
         if array.size == 0 or checked[name].shape != array.shape:
             wanted = array.shape if array.size else "at least one element"
@@ -247,17 +262,15 @@ def _same_names(gradients: Arrays, expected: Arrays) -> tuple[Arrays, Arrays]:
     return checked, oracle
 
 
-def _real(value: Any) -> float:
-    if np.ndim(value) != 0 or np.iscomplexobj(value):
-        raise ValueError(f"f returned {_kind(value)}; expected one real number")
-    return float(value)
+def _real(value: Number) -> float:
+    return _scalar(value, np.isrealobj(value), "real number").real
 
 
-def _complex(value: Any) -> complex:
-    if np.ndim(value) != 0 or not np.iscomplexobj(value):
-        raise ValueError(f"f returned {_kind(value)}; expected one complex number: is f analytic, without casts?")
+def _complex(value: Number) -> complex:
+    return _scalar(value, np.iscomplexobj(value), "complex number: is f analytic, without casts?")
+
+
+def _scalar(value: Number, right_kind: bool, expected: str) -> complex:
+    if np.ndim(value) != 0 or not right_kind:
+        raise ValueError(f"f returned {np.asarray(value).dtype} of shape {np.shape(value)}; expected one {expected}")
     return complex(value)
-
-
-def _kind(value: Any) -> str:
-    return f"{np.asarray(value).dtype} of shape {np.shape(value)}"

@@ -1,1 +1,1 @@
-"""Figures: arrays in, a matplotlib Figure out."""
+"""Figures: arrays in, a matplotlib Figure out. This room imports nothing else of minigru and writes no file."""

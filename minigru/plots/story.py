@@ -1,4 +1,4 @@
-"""Figures of what is remembered, in ``docs/story.md``: arrays in, a Figure out, as in `minigru.plots.training`."""
+"""Figures of what recurrent layers remember (``docs/story.md``), and of numerical gradients against their step."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import COLORS, GATES, OTHER, OURS, new_figure
+from .style import COLORS, GATES, OTHER, OURS, RIGHT, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SMALLEST = 1e-12  # of a gradient that is drawn
+SMALLEST = 1e-12  # relative gradient that is still drawn
 
 
 def vanishing(
@@ -19,12 +19,12 @@ def vanishing(
     accuracy: dict[str, dict[int, float]],
     chance: float,
 ) -> Figure:
-    """Draw gradients going back in time, and who recalls the first of T symbols.
+    """Draw the gradient norms back through time, and the accuracy of recalling the first of T symbols.
 
     Parameters
     ----------
     norms : for each T and each model, the norm of dLoss/da (T + 1,) at initialisation and after training
-    accuracy : for each model and each T, in percent; its models give the colours
+    accuracy : for each model and each T, in percent; the order of the models sets their colours
     chance : accuracy of guessing, in percent
     """
     figure = new_figure(8, 6.4)
@@ -36,12 +36,12 @@ def vanishing(
         for name, pair in models.items():
             for norm, style in zip(pair, ("--", "-"), strict=True):
                 relative = norm[::-1] / norm[-1]
-                shown = relative >= SMALLEST  # the figure ends here, not the gradient
+                shown = relative >= SMALLEST  # a curve that leaves the panel below is cut, not drawn along its edge
                 axes.semilogy(np.arange(T + 1)[shown], relative[shown], style, color=colors[name])
         axes.set(title=f"T = {T} steps", xlabel="steps back from the last", xlim=(0, T), ylim=(SMALLEST, 1e4))
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("norm of dLoss/da,\nrelative to the last step")
-    panels[0].plot([], [], "k--", label="at the start")
+    panels[0].plot([], [], "k--", label="before training")
     panels[0].plot([], [], "k-", label="after training")
     panels[0].legend(frameon=False, fontsize=8, loc="upper right")
     axes = below.subplots()
@@ -50,7 +50,7 @@ def vanishing(
     axes.axhline(chance, color="gray", linestyle=":", linewidth=1)
     lengths = sorted(next(iter(accuracy.values())))
     axes.text(lengths[0], chance + 2, "guessing", fontsize=9, color="gray")
-    axes.set(xlabel="T, the steps of the sequence; its first symbol is asked for at the end", ylabel="accuracy (%)")
+    axes.set(xlabel="length T of the sequence whose first symbol is to be recalled", ylabel="accuracy (%)")
     axes.set(ylim=(0, 104), xticks=lengths, xticklabels=lengths)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
@@ -63,7 +63,7 @@ def agreement(
     by_distractors: dict[str, dict[str, dict[int, float]]],
     longest: dict[str, int],
 ) -> Figure:
-    """Draw how often the right verb is chosen, a row for each training set, against distance and distractors.
+    """Draw how often the right verb is chosen against distance and distractors, one row per training set.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def agreement(
     """
     figure = new_figure(8, 2.7 * len(by_distance))
     rows = figure.subplots(len(by_distance), 2, sharey=True, squeeze=False)
+    looks = ((OTHER, "s--", 8, 3), (OURS, "o-", 4, 2))  # large hollow squares on top: both curves show where they meet
     for (left, right), (training, models) in zip(rows, by_distance.items(), strict=True):
         for axes, curves in ((left, models), (right, by_distractors[training])):
-            looks = ((OTHER, "s--", 8, 3), (OURS, "o-", 4, 2))  # the first on top and hollow: both show where they meet
             for (name, curve), (color, style, size, order) in zip(curves.items(), looks, strict=False):
                 look: dict[str, Any] = {"color": color, "markersize": size, "zorder": order}
                 axes.plot(list(curve), list(curve.values()), style, label=name, markerfacecolor="none", **look)
@@ -82,10 +82,10 @@ def agreement(
             axes.grid(alpha=0.3)
             axes.set_ylim(30, 104)
         left.axvspan(longest[training] + 0.5, max(left.get_xlim()), color="#f0e6d6", zorder=0)
-        left.text(longest[training] + 0.8, 74, "longer than\nany in training", fontsize=8, va="center")
+        left.text(longest[training] + 0.8, 74, "longer than\nin training", fontsize=8, va="center")
         left.set(ylabel="accuracy (%)", xlabel="words between subject and verb")
         left.set_title(f"trained on {training}", fontsize=10, loc="left")
-        right.set_xlabel("nouns of the other number in between")
+        right.set_xlabel("distractors: nouns of the other number")
         right.text(0, 53, "guessing", fontsize=8, color="gray")
     rows[0, 1].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.3))
     return figure
@@ -94,13 +94,13 @@ def agreement(
 def sentence(
     words: list[str], gamma_u: np.ndarray, memories: dict[str, np.ndarray], units: np.ndarray, title: str
 ) -> Figure:
-    """Draw the update gate of some units word by word, and the memory of the first of them.
+    """Draw the update gate of some units word by word, and their memories, with the first unit in bold.
 
     Parameters
     ----------
     words : (T,)
     gamma_u : (T, n), the update gate of n units
-    memories : for the sentence and its twin, the memory (T, n) of the units
+    memories : for the sentence and for its twin, the memory (T, n) of the units
     units : (n,), their numbers
     title : of the figure
     """
@@ -113,14 +113,32 @@ def sentence(
     above.set(yticks=range(len(units)), yticklabels=[f"unit {unit}" for unit in units])
     figure.colorbar(drawn, ax=above, label=r"$\Gamma_u$: 0 keeps, 1 replaces", pad=0.01)
     for (name, memory), color, style in zip(memories.items(), (OURS, OTHER), ("o-", "s--"), strict=True):
-        for unit in range(memory.shape[1]):
-            label = name if unit == 0 else None
-            axes_style: dict[str, Any] = {"alpha": 1.0 if unit == 0 else 0.25, "markersize": 5 if unit == 0 else 0}
-            below.plot(range(T), memory[:, unit], style, color=color, label=label, **axes_style)
+        below.plot(range(T), memory[:, 0], style, color=color, label=name, markersize=5)
+        below.plot(range(T), memory[:, 1:], style[1:], color=color, alpha=0.25)
     below.axhline(0, color="gray", linewidth=0.8)
     below.set(ylim=(-1.1, 1.1), ylabel=f"memory c\n(bold: unit {units[0]})", xticks=range(T), xticklabels=words)
     below.set_xlim(-0.5, T - 0.5)
     below.tick_params(axis="x", labelsize=10)
     below.legend(frameon=False, fontsize=9, loc="center right")
     figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def step_size(curves: dict[str, list[tuple[float, float]]]) -> Figure:
+    """Draw the error of numerical gradients against their step.
+
+    Parameters
+    ----------
+    curves : for each method, points (h, norm-relative error)
+    """
+    figure = new_figure(8, 4.2)
+    axes = figure.subplots()
+    for (name, points), color, marker in zip(curves.items(), (OTHER, OURS, RIGHT), "sod", strict=True):
+        h, error = np.array(points).T
+        axes.loglog(h, np.maximum(error, 1e-17), color=color, marker=marker, markersize=4, label=name)
+    axes.axhline(np.finfo(float).eps, color="gray", linestyle=":", linewidth=1)
+    axes.text(1e-30, np.finfo(float).eps * 0.85, "rounding of float64", va="top", fontsize=9, color="gray")
+    axes.set(xlabel="step h", ylabel="largest norm-relative error of an array", ylim=(3e-17, 30))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="upper left")
     return figure

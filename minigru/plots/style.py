@@ -1,4 +1,4 @@
-"""The colours, and an empty figure: what all figures share."""
+"""The colours and the empty figure that all figures share."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OURS, OTHER, WRONG, RIGHT = "#0b5fa5", "#d1700b", "#c0392b", "#2e7d32"
+OURS, OTHER, WRONG, RIGHT, GREY = "#0b5fa5", "#d1700b", "#c0392b", "#2e7d32", "#9aa5b1"
 COLORS = (OTHER, "#7d8a97", OURS, RIGHT, WRONG)  # of several curves
 GATES: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1}
+MEMORY: dict[str, Any] = {"cmap": "RdBu", "vmin": -1, "vmax": 1}
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -1,127 +1,124 @@
-"""Undo the rearrangements of docs/engine.md one at a time, and say what each of them saves and costs.
+"""Measure what the rearrangements of docs/engine.md save that cost a reader lines: (F6), (F7) and (F9).
 
-ablation.diff says how each (F…) is undone, in a copy of the package. The copies must still compute the same
-gradients and take the same step of Adam; then they take turns with minigru as it is. The price is the number of
-statements that the package would be shorter by. Anything else that runs on the machine spoils the figures.
+Each is undone alone, in a model of its own, which must still compute the same gradients and take the same step of
+Adam. Then these models are timed in rounds, with minigru as it is. Other programs that run on the machine spoil the
+figures.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import importlib
+import dataclasses
 import json
-import shutil
-import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from baselines import K, initial, make_batch
-from bench import Rows, calls, in_words, machine, table, take_turns, with_threads
+from baselines import Engine, initial, make_batch
+from machine import machine
+from report import Rows, in_words, table
+from timing import time_in_rounds, with_threads
 
-import minigru
 from minigru import cli
+from minigru.engine.backend import Array, Backend, get_backend
 from minigru.training.files import replace_file
 
-PACKAGE = Path(minigru.__file__).parent
-LONG = 392  # steps, after which a gradient has vanished
+T, D, H = 28, 28, 128
+LONG = 392  # steps, after which the gradient of a fresh model has vanished
+Undo = Callable[[dict[str, np.ndarray]], Engine]
+
+
+def present(owner: Any, name: str) -> Any:
+    """Return ``owner.name``, so that an ablation of what is no longer there fails.
+
+    Raises
+    ------
+    ValueError
+        owner has no such attribute.
+    """
+    if not hasattr(owner, name):
+        raise ValueError(f"there is no {name} to undo any more; nothing was timed")
+    return getattr(owner, name)
+
+
+def transpose_each_time(params: dict[str, np.ndarray]) -> Engine:
+    """(F6): the products of the backward loop get transposed views, which BLAS lays out anew for each product."""
+    engine = Engine(params)
+    cell = engine.model.cell
+    present(cell, "_transposed_recurrent_weights")
+    cell._transposed_recurrent_weights = lambda: [block[: cell.hidden_size].T for block in cell.blocks]
+    return engine
+
+
+class Unaligned(Backend):
+    """(F7): arrays start where NumPy puts them."""
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an uninitialised array."""
+        return self.xp.empty(shape, dtype)
+
+
+def leave_arrays_unaligned(params: dict[str, np.ndarray]) -> Engine:
+    """(F7) undone."""
+    numpy = get_backend("numpy")
+    present(numpy, "empty")
+    return Engine(params, Unaligned(numpy.name, numpy.xp, numpy.kernels))
+
+
+def keep_subnormals(params: dict[str, np.ndarray]) -> Engine:
+    """(F9): a vanished gradient stays."""
+    numpy = get_backend("numpy")
+    present(numpy.kernels, "flush")
+    kernels = SimpleNamespace(**{**vars(numpy.kernels), "flush": lambda d: None})
+    return Engine(params, dataclasses.replace(numpy, kernels=kernels))
+
+
+ABLATIONS: dict[str, Undo] = {"F6": transpose_each_time, "F7": leave_arrays_unaligned, "F9": keep_subnormals}
 
 
 def parse_args() -> argparse.Namespace:
     """Return the options."""
     parser = cli.Parser(description=__doc__)
-    parser.add_argument(
-        "--batch", type=cli.positive, nargs="+", default=[32, 128, 512], metavar="B", help="batch sizes (32 128 512)"
-    )
-    parser.add_argument("--rounds", type=cli.positive, default=15, metavar="N", help="turns of each copy (15)")
-    parser.add_argument("--threads", type=cli.positive, default=1, metavar="N", help="BLAS threads (1)")
-    parser.add_argument("--json", type=cli.output_file, metavar="FILE", help="write all figures there")
+    add, positive = parser.add_argument, cli.positive
+    add("--batch", type=positive, nargs="+", default=[32, 128, 512], metavar="B", help="batch sizes (32 128 512)")
+    add("--rounds", type=positive, default=15, metavar="N", help="rounds in which every model is timed (15)")
+    add("--threads", type=positive, default=1, metavar="N", help="BLAS threads (1)")
+    add("--json", type=cli.output_file, metavar="FILE", help="write all figures to this file")
     return parser.parse_args()
 
 
-def read_hunks() -> dict[str, list[tuple[str, str, str]]]:
-    """Return for each tag its hunks: a file of the package, what stands there, and what would without the tag."""
-    hunks: dict[str, list[tuple[str, str, str]]] = {}
-    for part in Path(__file__).with_suffix(".diff").read_text("utf-8").split("\n= ")[1:]:
-        head, *lines = part.splitlines()
-        tag, file = head.split()
-        old, new = ("".join(line[1:] + "\n" for line in lines if line.startswith(sign)) for sign in "-+")
-        hunks.setdefault(tag, []).append((file, old, new))
-    return hunks
-
-
-def statements(package: Path) -> int:
-    """Count the statements of a package, docstrings left out."""
-    nodes = [node for path in package.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))]
-    docstrings = [node for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
-    return sum(isinstance(node, ast.stmt) for node in nodes) - len(docstrings)
-
-
-def without(tag: str, hunks: list[tuple[str, str, str]], folder: Path) -> tuple[ModuleType, int]:
-    """Return a copy of the package without a rearrangement, and by how many statements it is shorter.
+def verify(ablations: dict[str, Undo]) -> None:
+    """Compare each ablation with minigru.
 
     Raises
     ------
     ValueError
-        The package does not hold what a hunk is to replace, or not once.
+        A gradient, or a parameter after a step of Adam, differs from minigru's.
     """
-    name = f"minigru_without_{tag}".replace("-", "_")
-    copy = folder / name
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    for file, old, new in hunks:
-        text = (copy / file).read_text("utf-8")
-        if text.count(old) != 1:
-            raise ValueError(f"{tag}: {file} holds these lines {text.count(old)} times, expected once:\n{old}")
-        (copy / file).write_text(text.replace(old, new), "utf-8")
-    sys.path.insert(0, str(folder))
-    try:
-        return importlib.import_module(name), statements(PACKAGE) - statements(copy)
-    finally:
-        sys.path.remove(str(folder))
-
-
-def stepper(
-    package: ModuleType, T: int, B: int, lr: float = 1e-3, D: int = 28, H: int = 128
-) -> tuple[Callable[[], None], Any]:
-    """Return a function that takes one training step with a copy of the package, and its model."""
-    model = package.SequenceClassifier(D, H, K)
-    for name, value in initial(D, H, 0).items():
-        model.params[name][...] = value
-    adam, (x, y) = package.Adam(model, lr), make_batch(T, B, D, 0)
-
-    def step() -> None:
-        model.loss(x, y)
-        model.backward()
-        adam.step()
-
-    return step, model
-
-
-def prove_agreement(copies: dict[str, ModuleType]) -> None:
-    """Raise ValueError unless every copy has the gradients and, after a step, the parameters of minigru."""
-    step, expected = stepper(minigru, 5, 3)
-    step()
-    for tag, package in copies.items():
-        step, model = stepper(package, 5, 3)
-        step()
-        for name in expected.params:
-            for ours, theirs in ((expected.grads, model.grads), (expected.params, model.params)):
-                error = np.linalg.norm(ours[name] - theirs[name]) / np.linalg.norm(ours[name])
+    params, (x, y) = initial(5, 6, 0), make_batch(20, 3, 5, 0)
+    ours = Engine(params)
+    ours.step(x, y)
+    for tag, undo in ablations.items():
+        other = undo(params)
+        other.step(x, y)
+        for name in params:
+            for mine, its in ((ours.model.grads, other.model.grads), (ours.model.params, other.model.params)):
+                error = np.linalg.norm(mine[name] - its[name]) / np.linalg.norm(mine[name])
                 if not error < 1e-4:
                     raise ValueError(f"without {tag}, {name} differs by {error:.1e}; nothing was timed")
 
 
-def prices(copies: dict[str, ModuleType], T: int, B: int, options: argparse.Namespace, lr: float = 1e-3) -> Rows:
-    """Return what each rearrangement saves, in milliseconds a step and as a share of the step without it."""
-    packages = {"": minigru, **copies}
-    runs = {
-        tag: with_threads(options.threads, calls(stepper(package, T, B, lr)[0])) for tag, package in packages.items()
-    }
-    times = take_turns(runs, options.rounds)
+def savings(tags: list[str], T: int, B: int, options: argparse.Namespace, lr: float = 1e-3) -> Rows:
+    """Return what each rearrangement saves, in milliseconds per step and as a share of the step without it."""
+    params, (x, y) = initial(D, H, 0), make_batch(T, B, D, 0)
+    runs = {}
+    for tag, undo in {"": Engine, **{tag: ABLATIONS[tag] for tag in tags}}.items():
+        engine = undo(params)
+        engine.adam.lr = lr
+        runs[tag] = with_threads(options.threads, partial(engine.seconds, x=x, y=y))
+    times = time_in_rounds(runs, options.rounds)
     ours = times.pop("")
     return [
         {
@@ -137,29 +134,24 @@ def prices(copies: dict[str, ModuleType], T: int, B: int, options: argparse.Name
 
 
 def main() -> int:
-    """Measure, and print the prices."""
-    options = parse_args()
-    about = machine()
+    """Measure, and print the savings."""
+    options, about = parse_args(), machine()
     print(f"{about['processor']}, {about['cores']} cores, {about['blas']}, {in_words(options.threads)}")
-    with tempfile.TemporaryDirectory() as folder, cli.exit_on(1, ValueError, OSError):
-        copies, spent = {}, {}
-        for tag, hunks in read_hunks().items():
-            copies[tag], spent[tag] = without(tag, hunks, Path(folder))
-        prove_agreement(copies)
-        rows = [row for B in options.batch for row in prices(copies, 28, B, options)]
-        rows += prices({"F9": copies["F9"]}, LONG, 32, options, lr=0)  # it vanishes at initialisation only
-    cells = []
-    for tag in copies:
-        mine = [row for row in rows if row["tag"] == tag]
-        saved = [f"{row['saved_ms']:.2f} ({row['saved_share']:.0%})" for row in mine]
-        cells.append([tag, *saved, *[""] * (len(options.batch) + 1 - len(saved)), str(spent[tag])])
-    head = ["", *(f"B={B}" for B in options.batch), f"B=32 T={LONG}, untrained", "statements"]
-    table("Saved: milliseconds of a training step (share of the step without it). T=28 D=28 H=128.", head, cells)
-    whole = ", ".join(f"{ms:.2f}" for ms in {row["B"]: row["ms"] for row in rows if row["T"] == 28}.values())
-    print(f"\nA step of minigru as it is: {whole} ms.")
-    if options.json:
-        found = {"machine": about, "threads": options.threads, "prices": rows, "statements": spent}
-        with cli.exit_on(1, OSError):
+    with cli.exit_on(1, ValueError, OSError):
+        verify(ABLATIONS)
+        rows = [row for B in options.batch for row in savings([*ABLATIONS], T, B, options)]
+        rows += savings(["F9"], LONG, 32, options, lr=0)  # the gradient vanishes in a fresh model only
+        saved = {
+            tag: [f"{r['saved_ms']:.2f} ({r['saved_share']:.0%})" for r in rows if r["tag"] == tag] for tag in ABLATIONS
+        }
+        head = ["", *(f"B={B}" for B in options.batch), f"B=32 T={LONG}, untrained"]
+        cells = [[tag, *texts, *[""] * (len(head) - 1 - len(texts))] for tag, texts in saved.items()]
+        title = f"Saved: milliseconds of a training step (share of the step without it). T={T} D={D} H={H}."
+        table(title, head, cells)
+        whole = {row["B"]: f"{row['ms']:.2f}" for row in rows if row["T"] == T}
+        print(f"\nA step of minigru as it is: {', '.join(whole.values())} ms.")
+        if options.json:
+            found = {"machine": about, "threads": options.threads, "savings": rows}
             replace_file(options.json, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
     return 0
 

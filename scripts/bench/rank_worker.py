@@ -1,6 +1,6 @@
-"""One rank of a job that bench.py times: started by mpiexec, it takes orders from bench.py through rank 0.
+"""One rank of a job that bench.py times: mpiexec starts it, and bench.py sends it orders through rank 0.
 
-Between two orders it sleeps, so that the baselines that are timed meanwhile have the machine to themselves.
+It sleeps between two orders, so that it does not disturb the baselines that are timed meanwhile.
 """
 
 from __future__ import annotations
@@ -8,18 +8,19 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from baselines import Engine
 from mpi4py import MPI
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from minigru.training.parallel import Ranks
 
 
-def orders(comm: Any) -> Any:
-    """Yield what bench.py asks for, on every rank, until it closes the connection."""
+def orders(comm: Any) -> Iterator[dict[str, Any]]:
+    """Yield the orders of bench.py, on every rank, until it closes the connection."""
     while True:
         if comm.rank == 0:
             line = sys.stdin.readline()
@@ -34,26 +35,38 @@ def orders(comm: Any) -> Any:
         yield json.loads(line)
 
 
+def describe(comm: Any) -> dict[str, Any]:
+    """Return the number of ranks, and the BLAS threads of each."""
+    mine = max(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+    return {"ranks": comm.size, "blas_threads": comm.allgather(mine)}
+
+
 def main() -> None:
-    """Serve until the end of the orders."""
+    """Carry out orders until there are no more."""
     comm = MPI.COMM_WORLD
     ranks = Ranks(comm)
     threadpool_limits(1, user_api="blas")
+
+    def gradient() -> float:
+        return ranks.gradient(engine.model, x, y, chosen, False)[0]
+
     for order in orders(comm):
         answer: Any = None
+        if "describe" in order:
+            answer = describe(comm)
         if "batch" in order:
             with np.load(order["batch"]) as stored:
                 params = dict(stored)
             x, y = params.pop("x"), params.pop("y")
             engine, chosen = Engine(params), np.arange(len(x))
         if "loss" in order:
-            answer = float(ranks.gradient(engine.model, x, y, chosen, False)[0])
+            answer = float(gradient())
         if "save" in order and comm.rank == 0:
             np.savez(order["save"], **getattr(engine.model, order["which"]))
         comm.Barrier()
         start = time.perf_counter()
         for _ in range(order.get("steps", 0)):
-            ranks.gradient(engine.model, x, y, chosen, False)
+            gradient()
             engine.adam.step()
         if "sums" in order:
             message = np.zeros(order["elements"], np.float32)

@@ -1,10 +1,11 @@
-"""Let a GRU and an RNN choose between "was" and "were", and look at the gates as a sentence is read.
+"""Train a GRU and an RNN to choose between "was" and "were", and look at the gates as a sentence is read.
 
-The sentences come from a small grammar: a subject, prepositional phrases and relative clauses full of other nouns, and
-then the verb, as in "the cat that the dogs saw near the birds was". Nothing but the subject tells the number. There are
-two training sets, with and without short sentences; both models get the same ones, and are tested on distances half as
-long again as the longest in training. How the GRU keeps the number is asked by two interventions: hold all its gates at
-one value, and flip the memory of some units.
+A small grammar generates the sentences: a subject, prepositional phrases and relative clauses with other nouns, and
+then the verb, as in "the cat that the dogs saw near the birds was". Only the subject decides the verb. There are two
+training sets, one with and one without short sentences. Both models learn from the same batches and are tested on
+distances up to half as long again as the longest in training. Two interventions show how the GRU keeps the number of
+the subject: all update gates are held at one value, and the memories of some units are flipped. Everything takes about
+20 s.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ from minigru.plots import story as story_plots
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-B, UNITS, FEWEST = 32, 5, 30  # sentences a batch, units that are drawn, sentences that make a percentage
-CARRIED = 1.0  # change of a memory, of 2 at most, from which on its unit carries the number
+B, UNITS, FEWEST = 32, 5, 30  # sentences per batch, units drawn, least sentences for which a percentage is given
+CARRIED = 1.0  # a unit carries the number if the number changes its memory by more than this, of 2 at most
 HELD = (0.05, 0.5, 0.99)  # values at which all update gates are held
-FLIPPED = 9  # words, after which memories are flipped
+FLIPPED = 9  # words after which memories are flipped
 CELLS = {"RNN": "rnn", "GRU": "gru"}
 TRAINING = {"0 to 12 words in between": range(13), "8 to 20 words in between": range(8, 21)}
 SENTENCE = "the cat that the dogs saw near the birds"
+EXAMPLES = """
+examples:
+  python scripts/story/agreement.py --sentence "the king that saw the dogs"     draw the gates of another sentence
+  python scripts/story/agreement.py --steps 300                                 a first look
+"""
 
 
 class Scores(NamedTuple):
@@ -41,12 +47,12 @@ class Scores(NamedTuple):
 
 
 def lengths(distances: range) -> list[int]:
-    """Return the distances that the grammar can fill."""
+    """Return the distances for which the grammar has sentences."""
     return [distance for distance in distances if distance != 1]
 
 
 def batches(distances: range, seed: int) -> Iterator[Sentences]:
-    """Make batches of sentences, each batch with one distance drawn by chance."""
+    """Generate batches of sentences, each batch with one distance drawn at random."""
     rng = np.random.default_rng([seed, *distances])
     possible = lengths(distances)
     while True:
@@ -54,27 +60,27 @@ def batches(distances: range, seed: int) -> Iterator[Sentences]:
 
 
 def train(cell: str, training: list[Sentences], options: argparse.Namespace) -> SequenceClassifier:
-    """Train a model on these batches."""
+    """Return a model trained on these batches."""
     model = SequenceClassifier(len(tasks.WORDS), options.hidden_size, 2, cell, options.backend, rng=options.seed)
     tasks.fit(model, ((made.x, made.y) for made in training), len(training), options.lr, cell.upper())
     return model
 
 
 def held_out(distances: range, options: argparse.Namespace) -> dict[int, Sentences]:
-    """Make sentences to test on, for each distance up to half as long again as the longest in training."""
+    """Return test sentences for each distance up to half as long again as the longest in training."""
     rng = np.random.default_rng([options.seed, 1])
     longest = distances[-1] * 3 // 2
     return {distance: tasks.sentences(rng, options.tests, distance) for distance in lengths(range(longest + 1))}
 
 
 def repeated(training: list[Sentences], tests: dict[int, Sentences]) -> dict[int, float]:
-    """Return for each distance how many of the test sentences occur in training too, in percent."""
+    """Return for each distance the share of test sentences that also occur in training, in percent."""
     known = {tuple(words) for made in training for words in made.words}
     return {distance: 100 * float(np.mean([tuple(w) in known for w in made.words])) for distance, made in tests.items()}
 
 
 def score(model: SequenceClassifier, tests: dict[int, Sentences]) -> Scores:
-    """Return how often the model chooses the right verb."""
+    """Return the accuracy of the model in choosing the verb."""
     right = {distance: model.predict(made.x) == made.y for distance, made in tests.items()}
     hits = np.concatenate(list(right.values()))
     distractors = np.concatenate([made.distractors for made in tests.values()])
@@ -86,15 +92,15 @@ def score(model: SequenceClassifier, tests: dict[int, Sentences]) -> Scores:
 
 
 def beyond(by_distance: dict[int, float], distances: range) -> float:
-    """Return the accuracy over all distances longer than any in training; each has as many sentences."""
+    """Return the mean accuracy over all distances longer than any in training."""
     return float(np.mean([percent for distance, percent in by_distance.items() if distance > distances[-1]]))
 
 
 def changes(model: SequenceClassifier, made: Sentences) -> np.ndarray:
-    """Return how much of the number each unit carries to the verb, (H,) from 0 to 2.
+    """Return how much the number of the subject changes the memory of each unit before the verb, (H,) from 0 to 2.
 
-    That is the difference, on average over sentences, that changing the number of the subject and nothing else makes
-    to the memory before the verb.
+    The change is that between a sentence and the same sentence with its subject in the other number, averaged over the
+    sentences.
     """
     here, twin = trace.gates(model, made.x), trace.gates(model, tasks.other_number(made).x)
     sign = np.where(made.y == 0, 1, -1)[:, None]
@@ -102,8 +108,8 @@ def changes(model: SequenceClassifier, made: Sentences) -> np.ndarray:
 
 
 def gates_by_place(gamma_u: np.ndarray, words: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the update gates (n, T, m) sorted by the word (n, T) at which they stand, each place (…, m)."""
-    nouns = np.isin(words, [tasks.WORDS.index(noun) for noun in tasks.SINGULAR + tasks.PLURAL])
+    """Return the update gates (n, T, m) grouped by the kind of word (n, T) that is read, each (…, m)."""
+    nouns = tasks.is_noun(words)
     behind = np.arange(words.shape[1]) > 1
     return {
         "at the subject": gamma_u[~behind & nouns],
@@ -113,23 +119,23 @@ def gates_by_place(gamma_u: np.ndarray, words: np.ndarray) -> dict[str, np.ndarr
 
 
 def renewal(seen: trace.Trace, units: np.ndarray) -> np.ndarray:
-    """Return how far the candidate is from the memory it is to replace, a mean for each word behind the subject."""
+    """Return the mean distance of the candidate from the memory it replaces, for each word behind the subject."""
     return np.abs(seen.c_tilde[:, 2:, units] - seen.c[:, 1:-1, units]).mean(axis=(0, 2))
 
 
 def held(model: SequenceClassifier, made: Sentences, gate: float) -> float:
-    """Return the accuracy in percent where every update gate behind the subject has this one value."""
+    """Return the accuracy in percent when every update gate behind the subject has the value `gate`."""
     subject = trace.gates(model, made.x[:, :2]).c[:, -1]
     still = SequenceClassifier(len(tasks.WORDS), model.cell.hidden_size, 2, backend=model.backend)
     still.vector[...] = model.vector
     still.params["gru.W_u"][...] = 0
-    still.params["gru.b_u"][...] = np.log(gate / (1 - gate))  # of which the sigmoid is the gate
+    still.params["gru.b_u"][...] = np.log(gate / (1 - gate))  # the inverse of the sigmoid
     c = trace.gates(still, made.x[:, 2:], subject).c[:, -1]
     return float(100 * (trace.answers(still, c).argmax(axis=1) == made.y).mean())
 
 
 def flipped(model: SequenceClassifier, made: Sentences, units: np.ndarray) -> float:
-    """Flip the memories of these units after word `FLIPPED`; return how many have their sign again before the verb."""
+    """Flip the memories of these units after word `FLIPPED`; return how many recover their sign before the verb (%)."""
     c = trace.gates(model, made.x[:, :FLIPPED]).c[:, -1]
     sign = np.sign(c[:, units])
     c[:, units] *= -1
@@ -138,7 +144,7 @@ def flipped(model: SequenceClassifier, made: Sentences, units: np.ndarray) -> fl
 
 
 def print_scores(training: str, scores: dict[str, Scores]) -> None:
-    """Print one training set's accuracies."""
+    """Print the accuracies for one training set."""
     for what, curves in zip(("distance", "distractors"), zip(*scores.values(), strict=True), strict=True):
         print(f"\nTrained on {training}: accuracy (%) by {what}")
         print(f"{'':5}" + "".join(f"{place:4d}" for place in curves[0]))
@@ -147,12 +153,12 @@ def print_scores(training: str, scores: dict[str, Scores]) -> None:
 
 
 def print_carriers(model: SequenceClassifier, made: Sentences, change: np.ndarray, drawn: np.ndarray) -> None:
-    """Print how the units that carry the number do it."""
+    """Print which units carry the number, their gates, and the two interventions."""
     units = np.flatnonzero(change > CARRIED)
     seen = trace.gates(model, made.x)
     print(
         f"\n{len(units)} of {len(change)} units carry the number: it changes their memory before the verb by more than "
-        f"{CARRIED:g} of 2, in {len(made.y):,} test sentences"
+        f"{CARRIED:g} of 2, over {len(made.y):,} test sentences"
     )
     if not len(units):
         return
@@ -161,12 +167,12 @@ def print_carriers(model: SequenceClassifier, made: Sentences, change: np.ndarra
         shares = 100 * (values < 0.1).mean(), 100 * (values > 0.9).mean()
         print(f"{place:22}{values.mean():6.2f}{shares[0]:9.1f} %{shares[1]:9.1f} %")
     far = " ".join(f"{distance:.2f}" for distance in renewal(seen, units))
-    print(f"candidate - memory, mean size at each word behind the subject: {far}")
+    print(f"mean |candidate - memory| at each word behind the subject: {far}")
     for gate in HELD:
         print(f"all update gates behind the subject held at {gate:4.2f}: accuracy {held(model, made, gate):5.1f} %")
     alone = [flipped(model, made, unit[None]) for unit in units]
-    print(f"memories that are flipped after word {FLIPPED} and have their sign again before the verb:")
-    print(f"each carrier alone {min(alone):.1f} to {max(alone):.1f} %", end="; ")
+    print(f"memories flipped after word {FLIPPED} that have their sign again before the verb:")
+    print(f"each unit alone {min(alone):.1f} to {max(alone):.1f} %", end="; ")
     print(f"the {len(drawn)} drawn {flipped(model, made, drawn):.1f} %; all {flipped(model, made, units):.1f} %")
 
 
@@ -186,7 +192,7 @@ def draw_sentence(model: SequenceClassifier, made: Sentences, units: np.ndarray)
 def compare(
     training: str, tests: dict[int, Sentences], options: argparse.Namespace
 ) -> tuple[dict[str, Scores], SequenceClassifier]:
-    """Train both models on one training set and print how they do; return their scores, and the GRU."""
+    """Train both models on one training set and print their scores; return the scores and the GRU."""
     distances = TRAINING[training]
     given = list(itertools.islice(batches(distances, options.seed), options.steps))
     models = {name: train(cell, given, options) for name, cell in CELLS.items()}
@@ -201,13 +207,14 @@ def compare(
 
 def parse_args() -> argparse.Namespace:
     """Return the options."""
-    parser = cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
     cli.figure_options(parser)
-    parser.add_argument("--steps", type=cli.positive, default=1500, metavar="N", help="batches of 32 (default: 1500)")
-    parser.add_argument("--hidden-size", type=cli.positive, default=32, metavar="H", help="width (default: 32)")
-    parser.add_argument("--lr", type=cli.rate, default=3e-3, metavar="RATE", help="of Adam (default: 3e-3)")
-    parser.add_argument("--tests", type=cli.positive, default=1000, metavar="N", help="a distance (default: 1000)")
-    parser.add_argument("--sentence", default=SENTENCE, metavar="TEXT", help=f"to draw (default: {SENTENCE!r})")
+    option = parser.add_argument
+    option("--steps", type=cli.positive, default=1500, metavar="N", help="training batches of 32 (default: 1500)")
+    option("--hidden-size", type=cli.positive, default=32, metavar="H", help="units of each model (default: 32)")
+    option("--lr", type=cli.rate, default=3e-3, metavar="RATE", help="learning rate of Adam (default: 3e-3)")
+    option("--tests", type=cli.positive, default=1000, metavar="N", help="test sentences per distance (default: 1000)")
+    option("--sentence", default=SENTENCE, metavar="TEXT", help=f"sentence to draw (default: {SENTENCE!r})")
     return parser.parse_args()
 
 
@@ -226,14 +233,13 @@ def main() -> int:
     change = changes(gru, made)
     drawn = np.argsort(-change, kind="stable")[:UNITS]
     print_carriers(gru, made, change, drawn)
+    by_distance, by_distractors = (
+        {training: {name: s[kind] for name, s in scores.items()} for training, (scores, _) in found.items()}
+        for kind in range(2)
+    )
+    longest = {training: distances[-1] for training, distances in TRAINING.items()}
+    figure = story_plots.agreement(by_distance, by_distractors, longest)
     with cli.exit_on(2, OSError):
-        figure = story_plots.agreement(
-            *(
-                {training: {name: s[kind] for name, s in scores.items()} for training, (scores, _) in found.items()}
-                for kind in (0, 1)
-            ),
-            {training: distances[-1] for training, distances in TRAINING.items()},
-        )
         cli.write_figures(options.out, agreement=figure, agreement_gates=draw_sentence(gru, sentence, drawn))
     return 0
 

@@ -1,16 +1,12 @@
-"""Look into a trained GRU as it reads handwritten digits: its gates, its memory, and when it knows the answer.
+"""Look into a trained GRU as it reads handwritten digits: its gates, its memory, and the row at which it is sure.
 
-The model is that of --checkpoint, a run of scripts/train_mnist.py; without it one is trained first, for a short time,
-with --data, --epochs and --seed. The answer is asked for after every row in two ways: from the last layer of the model,
-which was trained on the memory after the last row alone, and from a probe, a linear layer fitted to the memory after
-that row.
+The answer after every row is measured in two ways: by the last layer of the model, which was trained on the memory
+after the last row alone, and by a probe, a linear layer fitted to the memory after that row.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,75 +16,56 @@ from minigru import BackendUnavailable, SequenceClassifier, cli
 from minigru.experiments import trace
 from minigru.experiments.trace import Trace
 from minigru.plots import digits as digit_plots
-from minigru.training import data, trained
+from minigru.training import data
 from minigru.training.checkpoint import CheckpointError
 from minigru.training.config import Config
 from minigru.training.data import Dataset, DataUnavailable
-from minigru.training.trainer import Diverged, Trainer
+from minigru.training.trained import load as load_model
 
-EPOCHS = {"mnist": 2, "digits": 20}  # where there is no checkpoint
-CHUNK, BINS, EXTREMES, DIGITS = 500, 50, 3, 5  # images at a time, of a histogram, units of either kind, digits drawn
+CHUNK, BINS, EXTREMES, DIGITS = 500, 50, 3, 5  # images at a time, histogram bins, units of either kind, digits drawn
 SURE = 0.9  # probability
-FITTED, RIDGE = 6000, 0.1  # training images that the probe is fitted to, and its penalty
+FITTED, RIDGE = 6000, 0.1  # training images to which the probe is fitted, and its penalty
+EXAMPLES = """
+examples:
+  python scripts/train_mnist.py --data digits --epochs 20 --out runs/digits     a model, in a few seconds
+  python scripts/story/gates.py runs/digits --index 5                           the sixth test image
+"""
 
 
 def parse_args() -> argparse.Namespace:
     """Return the options."""
-    parser = cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint.npz of a run, or its folder")
     cli.figure_options(parser)
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--checkpoint", type=Path, metavar="PATH", help="checkpoint.npz of a run, or the run's folder")
-    model.add_argument("--data", choices=data.DATA, default="auto", help="what to train on without one (default: auto)")
-    parser.add_argument("--epochs", type=cli.positive, metavar="N", help=f"of that training (default: {EPOCHS})")
     parser.add_argument("--index", type=int, default=0, metavar="N", help="test image to read (default: 0)")
-    options = parser.parse_args()
-    if options.checkpoint and options.epochs:
-        parser.error("--epochs belongs to a training; with --checkpoint there is none")
-    return options
+    return parser.parse_args()
 
 
-def images(name: str, index: int) -> Dataset:
-    """Load a data set that has this test image."""
-    dataset = data.load(name)
-    if not 0 <= index < len(dataset.x_test):
-        raise ValueError(f"--index is {index}; expected 0 to {len(dataset.x_test) - 1}, one of the test images")
-    return dataset
-
-
-def obtain(options: argparse.Namespace) -> tuple[SequenceClassifier, Config, Dataset]:
-    """Return a trained GRU, what it was trained with, and the images."""
-    if options.checkpoint:
-        model, config = trained.load(options.checkpoint, options.backend)
-        if config.model != "gru":
-            raise ValueError(
-                f"{options.checkpoint} is a plain RNN, which has no gates; expected a run with --model gru"
-            )
-        return model, config, images(config.data, options.index)
-    dataset = images(options.data, options.index)
-    epochs = options.epochs or EPOCHS[dataset.name]
-    config = Config(backend=options.backend, data=dataset.name, epochs=epochs, seed=options.seed)
-    print(f"There is no --checkpoint: training for {config.epochs} epochs.", file=sys.stderr)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, dataset, Path(folder))
-        if not trainer.run():
-            raise KeyboardInterrupt
-    return trainer.model, config, dataset
+def load(options: argparse.Namespace) -> tuple[SequenceClassifier, Config, Dataset]:
+    """Return a trained GRU, the configuration of its run, and the images."""
+    model, config = load_model(options.checkpoint, options.backend)
+    if config.model != "gru":
+        raise ValueError(f"{options.checkpoint} is a plain RNN, which has no gates; expected a run with --model gru")
+    dataset = data.load(config.data)
+    if not 0 <= options.index < len(dataset.x_test):
+        raise ValueError(f"--index is {options.index}; expected 0 to {len(dataset.x_test) - 1}, one of the test images")
+    return model, config, dataset
 
 
 def untrained(model: SequenceClassifier, config: Config) -> SequenceClassifier:
-    """Return the model as it was before its training."""
+    """Return the model as it was before training."""
     D, K = model.cell.input_size, model.num_classes
     return SequenceClassifier(D, config.hidden_size, K, dtype=config.dtype, rng=config.seed)
 
 
 def average(model: SequenceClassifier, dataset: Dataset) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Read the test set, some images at a time.
+    """Return averages over the test set, which is read in chunks.
 
     Returns
     -------
     mean : (T, H), the update gate
-    accuracy : (T,), of the answer after every row, from 0 to 1
-    shares : for each gate (BINS,), how its values spread over equal bins from 0 to 1, in percent
+    accuracy : (T,), of the last layer after every row, from 0 to 1
+    shares : for each gate (BINS,), the share of its values in equal bins from 0 to 1, in percent
     """
     x, y = dataset.x_test, dataset.y_test
     total, right, counts = 0.0, 0.0, {"gamma_u": 0, "gamma_r": 0}
@@ -104,16 +81,16 @@ def average(model: SequenceClassifier, dataset: Dataset) -> tuple[np.ndarray, np
 
 
 def memories(model: SequenceClassifier, x: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Read images, some at a time; yield which, and their memories with a 1 behind, (T, n, H + 1)."""
+    """Yield a slice of the images, and their memories with a 1 appended for the bias, (T, n, H + 1)."""
     for first in range(0, len(x), CHUNK):
         c = trace.gates(model, x[first : first + CHUNK]).c.swapaxes(0, 1)
         yield slice(first, first + CHUNK), np.concatenate([c, np.ones((*c.shape[:2], 1))], axis=2)
 
 
 def probe(model: SequenceClassifier, dataset: Dataset) -> np.ndarray:
-    """Return how well a linear layer reads the digit from the memory after each row, (T,) from 0 to 1.
+    """Return the test accuracy of a linear layer fitted to the memory after each row, (T,) from 0 to 1.
 
-    One layer a row, fitted to training images by ridge regression (Alain & Bengio 2016), and tried on the test images.
+    There is one layer per row, fitted to training images by ridge regression (Alain & Bengio 2016).
     """
     wanted = np.eye(model.num_classes)[dataset.y_train[:FITTED]]
     gram, cross, right = np.float64(0), np.float64(0), np.float64(0)
@@ -127,42 +104,42 @@ def probe(model: SequenceClassifier, dataset: Dataset) -> np.ndarray:
 
 
 def sure_since(probabilities: np.ndarray, label: int) -> int | None:
-    """Return the row, from 1, since when the answer is right with at least `SURE`, to the end; None is never."""
+    """Return the row, from 1, from which on the answer is right with at least `SURE`, or None if there is none."""
     wrong = np.flatnonzero((probabilities.argmax(axis=1) != label) | (probabilities.max(axis=1) < SURE))
     since = int(wrong[-1]) + 2 if len(wrong) else 1
     return since if since <= len(probabilities) else None
 
 
 def ends(share: np.ndarray) -> tuple[float, float, float]:
-    """Return how much of a spread (BINS,) lies below 0.1, in between, and above 0.9."""
+    """Return how much of a histogram (BINS,) lies below 0.1, in between, and above 0.9."""
     tenth = BINS // 10
     return float(share[:tenth].sum()), float(share[tenth:-tenth].sum()), float(share[-tenth:].sum())
 
 
 def print_digit(probabilities: np.ndarray, label: int, gamma_u: np.ndarray) -> None:
-    """Print the answer after every row of one digit, since when it is sure, and the range of its update gates."""
-    print(f"\nThe answer after every row of a {label}: class and probability")
+    """Print the answer after every row of one digit, when it is sure, and the range of its update gates."""
+    print(f"\nThe answer after every row of a {label}: row, class and probability")
     for first in range(0, len(probabilities), 7):
         rows = enumerate(probabilities[first : first + 7], start=first + 1)
         print("  ".join(f"{row:2d}: {p.argmax()} {p.max():.2f}" for row, p in rows))
     since = sure_since(probabilities, label)
-    print(f"sure of the {label} to at least {SURE:g}, and to the end: {f'since row {since}' if since else 'never'}")
-    for name, gates in (("least", gamma_u.min(axis=1)), ("most", gamma_u.max(axis=1))):
-        print(f"{name:8}" + "".join(f"{100 * gate:4.0f}" for gate in gates) + "   update gate, by row (hundredths)")
+    print(f"sure of the {label}, with at least {SURE:g} to the end: {f'from row {since} on' if since else 'never'}")
+    for name, gates in (("smallest", gamma_u.min(axis=1)), ("largest", gamma_u.max(axis=1))):
+        print(f"{name:8}" + "".join(f"{100 * gate:4.0f}" for gate in gates) + "   update gate by row (hundredths)")
 
 
 def print_averages(
-    mean: np.ndarray, accuracy: np.ndarray, probed: np.ndarray, spreads: dict[str, dict[str, np.ndarray]]
+    mean: np.ndarray, accuracy: np.ndarray, probed: np.ndarray, histograms: dict[str, dict[str, np.ndarray]]
 ) -> None:
-    """Print the mean gate and the accuracies by row, and how many gates are near either end."""
-    print("\nOver the test set, after every row: mean update gate, and accuracy (%) if it had to answer then")
+    """Print the mean gate and the accuracies after every row, and the share of gates near either end."""
+    print("\nMean update gate, and accuracy (%) if the answer were given after this row, over the test set")
     print("row     " + "".join(f"{row:4d}" for row in range(1, len(mean) + 1)))
     print("gate    " + "".join(f"{100 * gate:4.0f}" for gate in mean.mean(axis=1)) + "   (hundredths)")
-    print("accuracy" + "".join(f"{100 * share:4.0f}" for share in accuracy) + "   of the last layer")
-    print("probe   " + "".join(f"{100 * share:4.0f}" for share in probed) + "   of a layer fitted to this row")
+    print("accuracy" + "".join(f"{100 * share:4.0f}" for share in accuracy) + "   by the last layer")
+    print("probe   " + "".join(f"{100 * share:4.0f}" for share in probed) + "   by a layer fitted to this row")
     print(f"\nShare of gate values (%):{'below 0.1':>32}{'in between':>12}{'above 0.9':>12}")
-    for gate, spread in spreads.items():
-        for when, share in spread.items():
+    for gate, histogram in histograms.items():
+        for when, share in histogram.items():
             low, between, high = ends(share)
             print(f"{gate:10}{when:16}{low:30.1f}{between:12.1f}{high:12.1f}")
 
@@ -170,37 +147,34 @@ def print_averages(
 def main() -> int:
     """Read the test set, print what was measured, and draw it."""
     options = parse_args()
-    refused = (ValueError, BackendUnavailable, CheckpointError, DataUnavailable, OSError)
-    with cli.exit_on(2, *refused), cli.exit_on(1, Diverged):
-        model, config, dataset = obtain(options)
-    before, after = (average(m, dataset) for m in (untrained(model, config), model))
-    mean, accuracy, _ = after
+    with cli.exit_on(2, ValueError, BackendUnavailable, CheckpointError, DataUnavailable, OSError):
+        model, config, dataset = load(options)
+    (_, _, before), (mean, accuracy, after) = (average(m, dataset) for m in (untrained(model, config), model))
     probed = probe(model, dataset)
-    spreads = {
-        gate: {"before training": before[2][gate], "after training": after[2][gate]} for gate in ("gamma_u", "gamma_r")
-    }
+    histograms = {gate: {"before training": before[gate], "after training": after[gate]} for gate in after}
     order = np.argsort(mean.mean(axis=0), kind="stable")  # from the units that keep most to those that replace most
     image, label = dataset.x_test[options.index], int(dataset.y_test[options.index])
     seen = Trace(*(array[0] for array in trace.gates(model, image[None])))
     probabilities = trace.answers(model, seen.c)
     print_digit(probabilities, label, seen.gamma_u)
-    print_averages(mean, accuracy, probed, spreads)
+    print_averages(mean, accuracy, probed, histograms)
     reading = digit_plots.reading(
         image,
         *(array[:, order] for array in (seen.gamma_u, seen.gamma_r, seen.c)),
         probabilities,
         mean.mean(axis=1),
         accuracy,
-        f"A GRU of {len(order)} units reads a {label}; units from keeping (left) to replacing",
+        f"A GRU of {len(order)} units reads a {label}; units sorted by mean update gate, smallest left",
         probed,
     )
-    units = [*order[:EXTREMES], *order[-EXTREMES:]]
+    units = [int(unit) for unit in (*order[:EXTREMES], *order[-EXTREMES:])]
+    means = {unit: f"{mean[:, unit].mean():.2f}" for unit in units}
+    print("\nUnits drawn: " + ", ".join(f"{unit} (mean gate {mean})" for unit, mean in means.items()))
     _, firsts = np.unique(dataset.y_test, return_index=True)
     shown = np.sort(firsts)[:DIGITS]
-    said = {int(unit): f"$\\Gamma_u$ {mean[:, unit].mean():.2f} on average" for unit in units}
-    print("\nUnits drawn: " + ", ".join(f"{unit} (mean gate {mean[:, unit].mean():.2f})" for unit in units))
     c = trace.gates(model, dataset.x_test[shown]).c[:, :, units]
-    memory = digit_plots.memory(c, dataset.y_test[shown], said, spreads)
+    remarks = {unit: f"mean $\\Gamma_u$ {mean}" for unit, mean in means.items()}
+    memory = digit_plots.memory(c, dataset.y_test[shown], remarks, histograms)
     with cli.exit_on(2, OSError):
         cli.write_figures(options.out, gates=reading, memory=memory)
     return 0

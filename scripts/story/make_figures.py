@@ -1,7 +1,7 @@
-"""Make every figure of docs/story.md, by running the scripts that stand beside it.
+"""Make every figure of docs/story.md, by running one script after the other.
 
-It trains the article's GRU on MNIST first, for about a minute and a half, unless --run holds that already; a training
-that was stopped goes on.
+The first command trains the article's GRU on MNIST, which takes about a minute and a half. If --run holds a checkpoint,
+the training goes on from there, and a completed run is only evaluated.
 """
 
 from __future__ import annotations
@@ -11,58 +11,55 @@ import sys
 from pathlib import Path
 
 from minigru import cli
-from minigru.training import checkpoint
-from minigru.training.checkpoint import CheckpointError
-from minigru.training.config import saved
 
-HERE = Path(__file__).resolve().parent
-FIVE = HERE.parent / "docs" / "figures" / "five.png"
-
-
-def training(run: Path, data: str) -> list[list[str]]:
-    """Return what is to be run so that `run` holds a trained GRU: a training, the rest of one, or nothing."""
-    path = run / "checkpoint.npz"
-    if not path.exists():
-        return [["train_mnist.py", "--data", data, "--out", str(run)]]
-    _, meta = checkpoint.read(path)
-    config = saved(path, meta)
-    if (config.model, config.data) != ("gru", data):
-        raise ValueError(f"{run} holds a {config.model} trained on {config.data}; expected a gru on {data}, in --run")
-    return [["train_mnist.py", "--out", str(run), "--resume"]] if meta["epoch"] < config.epochs else []
+EXAMPLES = """
+examples:
+  python scripts/story/make_figures.py --dry-run     print the commands
+  python scripts/story/make_figures.py --data digits --run runs/digits --out runs/figures     without a download
+"""
+SCRIPTS = Path(__file__).resolve().parents[1]
+FIVE = SCRIPTS.parent / "docs" / "figures" / "five.png"
 
 
 def commands(run: Path, out: Path, data: str) -> list[list[str]]:
     """Return the scripts to run, each with its arguments."""
+    training = ["train_mnist.py", "--data", data, "--model", "gru", "--out", str(run)]
+    if (run / "checkpoint.npz").exists():
+        training.append("--resume")  # which refuses a run with other data or another model
     drawing = [
-        ["show_batch.py", "--data", data],
-        ["vanishing_gradient.py"],
-        ["agreement.py"],
-        ["gates.py", "--checkpoint", str(run)],
+        ["story/show_batch.py", "--data", data],
+        ["story/vanishing_gradient.py"],
+        ["story/agreement.py"],
+        ["story/gates.py", str(run)],
         ["predict.py", str(run), "--index", "0"],
         ["predict.py", str(run), "--image", str(FIVE)],
         ["predict.py", str(run), "-"],
     ]
-    return training(run, data) + [[*command, "--out", str(out)] for command in drawing]
+    return [training, *([*command, "--out", str(out)] for command in drawing)]
 
 
 def main() -> int:
-    """Run one script after the other, and stop at the first that fails."""
-    parser = cli.Parser(description=__doc__)
+    """Run the scripts, and stop at the first one that fails, with its exit status."""
+    parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
     parser.add_argument(
         "--run", type=Path, default="runs/story", metavar="DIR", help="the trained model (default: %(default)s)"
     )
-    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="to train on (default: mnist)")
     parser.add_argument(
-        "--out", type=cli.output_folder, default="docs/figures", metavar="DIR", help="default: %(default)s"
+        "--data", choices=("mnist", "digits"), default="mnist", help="data set to train on (default: %(default)s)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
+    parser.add_argument(
+        "--out",
+        type=cli.output_folder,
+        default="docs/figures",
+        metavar="DIR",
+        help="folder for the figures (default: %(default)s)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands without running them")
     options = parser.parse_args()
-    with cli.exit_on(2, ValueError, CheckpointError):
-        todo = commands(options.run, options.out, options.data)
-    for command in todo:
-        print(f"\n$ python scripts/{' '.join(command)}", flush=True)
+    for script, *arguments in commands(options.run, options.out, options.data):
+        print(f"\n$ python scripts/{' '.join([script, *arguments])}", flush=True)
         if not options.dry_run:
-            status = subprocess.run([sys.executable, str(HERE / command[0]), *command[1:]]).returncode
+            status = subprocess.run([sys.executable, str(SCRIPTS / script), *arguments]).returncode
             if status:
                 return status
     return 0

@@ -1,25 +1,27 @@
-"""Measure how far a numerical gradient of the GRU is from the exact one, against the step h.
+"""Measure the error of numerical gradients of the GRU against their step h.
 
-Every element of every array (T=6, B=3, D=4, H=5) is differentiated by central differences in float64 and in float32 and
-by the complex step; the exact gradient is the one by hand. The figure shows the worst array's norm-relative error.
+Every element of every array (T=6, B=3, D=4, H=5) is differentiated by central differences in float64 and in float32,
+and by the complex step. The error is relative to the gradient written by hand; the figure shows the largest
+norm-relative error of an array.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from minigru import cli, gradcheck, reference
-from minigru.plots import training as plots
+from minigru.plots import story as story_plots
 from minigru.training.files import replace_file
 
 T, B, D, H = 6, 3, 4, 5
+Arrays = dict[str, np.ndarray]
 
 
-def problem(seed: int) -> tuple[gradcheck.Arrays, np.ndarray]:
-    """Return the arrays to differentiate at, and the weights of the outputs in the loss."""
+def problem(seed: int) -> tuple[Arrays, np.ndarray]:
+    """Return the arrays at which to differentiate, and the weights of the states in the loss."""
     rng = np.random.default_rng(seed)
     shapes = {"x": (T, B, D), "c_0": (B, H)}
     shapes |= {f"W_{gate}": (H + D, H) for gate in "urc"} | {f"b_{gate}": (H,) for gate in "urc"}
@@ -27,21 +29,21 @@ def problem(seed: int) -> tuple[gradcheck.Arrays, np.ndarray]:
     return arrays, rng.standard_normal((T, B, H))
 
 
-def loss(arrays: gradcheck.Arrays, weights: np.ndarray, dtype: Any) -> Any:
-    """Return the loss, every operation of it in `dtype`."""
+def loss(arrays: Arrays, weights: np.ndarray, dtype: DTypeLike) -> np.number:
+    """Return the loss, with every operation in `dtype`."""
     typed = {name: array.astype(dtype) for name, array in arrays.items()}
     states, _ = reference.gru_forward(typed["x"], typed["c_0"], typed)
     return (states * weights.astype(dtype)).sum()
 
 
 def measure(seed: int) -> tuple[dict[str, list[tuple[float, float]]], float]:
-    """Return {method: [(h, worst error), …]}, and the largest elementwise relative error at h = 1e-5 in float64."""
+    """Return {method: [(h, largest error), …]}, and the largest elementwise relative error at h = 1e-5 in float64."""
     arrays, weights = problem(seed)
     _, caches = reference.gru_forward(arrays["x"], arrays["c_0"], arrays)
     dx, dc_0, grads = reference.gru_backward(weights, caches)
     exact = {**{name: grads[name] for name in arrays if name in grads}, "x": dx, "c_0": dc_0}
 
-    def worst(gradient: gradcheck.Arrays) -> float:
+    def worst(gradient: Arrays) -> float:
         return max(row.error for row in gradcheck.compare(gradient, exact))
 
     methods = {
@@ -65,9 +67,13 @@ def main() -> int:
     """Measure, print the best steps and write the figure."""
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
-        "--out", type=Path, default=Path("docs/figures/step_size.png"), metavar="FILE", help="default: %(default)s"
+        "--out",
+        type=Path,
+        default=Path("docs/figures/step_size.png"),
+        metavar="FILE",
+        help="file of the figure (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the random problem (default: 0)")
+    parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the random arrays (default: 0)")
     options = parser.parse_args()
     curves, elementwise = measure(options.seed)
     print("method              smallest error     at h = 1e-5     largest h within twice the smallest error")
@@ -78,7 +84,7 @@ def main() -> int:
         print(f"{name:<18}  {smallest:14.1e}     {at_1e5:11.1e}     {h:.0e}")
     print(f"largest elementwise relative error, central, float64, h = 1e-5: {elementwise:.1e}")
     with cli.exit_on(2, OSError):
-        figure = plots.step_size(curves)
+        figure = story_plots.step_size(curves)
         replace_file(options.out, lambda file: figure.savefig(file, format="png"))
     print(f"Figure: {options.out}")
     return 0

@@ -1,4 +1,4 @@
-"""Show a mini-batch of training images with their labels."""
+"""Draw a mini-batch of training images with their labels, and print its shape, type and range."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ from minigru.plots import digits as digit_plots
 from minigru.training import data
 from minigru.training.data import DataUnavailable
 
-LARGEST = 100  # images that can still be told apart
+EXAMPLES = """
+examples:
+  python scripts/story/show_batch.py                              16 images, of MNIST where it can be had
+  python scripts/story/show_batch.py --data digits --seed 1       others, that need no download
+"""
+LARGEST = 100  # images; more take long to draw and are too small to see
 
 
 def main() -> int:
     """Draw a batch, print its labels, and write the figure."""
-    parser = cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
     cli.figure_options(parser)
-    parser.add_argument("--data", choices=data.DATA, default="auto", help="which images (default: auto)")
-    parser.add_argument("--batch-size", type=cli.positive, default=16, metavar="B", help="how many (default: 16)")
+    parser.add_argument("--data", choices=data.DATA, default="auto", help="data set (default: auto)")
+    parser.add_argument("--batch-size", type=cli.positive, default=16, metavar="B", help="images (default: 16)")
     options = parser.parse_args()
     if options.batch_size > LARGEST:
-        parser.error(f"--batch-size is {options.batch_size}; expected at most {LARGEST}, or nothing can be seen")
+        parser.error(f"--batch-size is {options.batch_size}; expected at most {LARGEST}, so that each image is visible")
     with cli.exit_on(2, ValueError, BackendUnavailable, DataUnavailable, OSError):
         backend = get_backend(options.backend)
         dataset = data.load(options.data)
         chosen = np.random.default_rng(options.seed).permutation(len(dataset.x_train))[: options.batch_size]
-        x = backend.to_device(dataset.x_train[chosen])  # as a model gets it
-        y = dataset.y_train[chosen]
+        x, y = backend.to_device(dataset.x_train[chosen]), dataset.y_train[chosen]
         (B, T, D), dtype = x.shape, x.dtype
         title = f"A mini-batch of {dataset.name.replace('mnist', 'MNIST')}: x ({B}, {T}, {D})"
         print(f"{title} {dtype} from {float(x.min()):g} to {float(x.max()):g}, y ({B},)")
         print("labels: " + " ".join(map(str, y)))
-        cli.write_figures(options.out, batch=digit_plots.labelled(backend.to_host(x), y, title))
+        cli.write_figures(options.out, batch=digit_plots.digit_grid(backend.to_host(x), y, title))
     return 0
 
 

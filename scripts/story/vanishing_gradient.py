@@ -1,10 +1,15 @@
-"""Measure how far back a gradient reaches, and who learns to recall the first symbol of a long sequence.
+"""Measure how far back a gradient reaches, and which models learn to recall the first symbol of a long sequence.
 
-A sequence is one of 8 symbols to recall, then T - 1 symbols of another alphabet. Four models of equal width are
-trained from scratch for each T, on the same fresh batches, by the same Adam: the plain RNN as minigru starts it, the
-same with its recurrent weights started orthogonal (Saxe et al. 2014), the GRU as minigru starts it (b_u = -1), and the
-GRU with its update gates started for the length (Tallec & Ollivier 2018). The gradient of the loss with respect to the
-memory after every step is taken before and after training.
+A sequence is one of 8 symbols to recall, then T - 1 symbols of another alphabet. For each T, four models of equal width
+are trained from scratch on the same newly generated batches, by the same Adam:
+
+- the plain RNN as minigru initialises it,
+- the same RNN with orthogonal recurrent weights (Saxe et al. 2014),
+- the GRU as minigru initialises it (b_u = -1),
+- the same GRU with b_u drawn for sequences of T steps (Tallec & Ollivier 2018).
+
+The gradient of the loss with respect to the memory after every step is measured before and after training. All lengths
+take about 80 s.
 """
 
 from __future__ import annotations
@@ -20,18 +25,23 @@ from minigru import BackendUnavailable, SequenceClassifier, cli, get_backend
 from minigru.experiments import tasks, trace
 from minigru.plots import story as story_plots
 
-K, B, LEARNED = 8, 32, 98.0  # symbols, sequences a batch, percent
-LONGEST = 10_000  # steps; the test sequences then take 640 MB
+EXAMPLES = """
+examples:
+  python scripts/story/vanishing_gradient.py --lengths 28 100       two lengths alone
+  python scripts/story/vanishing_gradient.py --curriculum           begin each training with short sequences
+"""
+K, B, LEARNED = 8, 32, 98.0  # symbols, sequences per batch, accuracy in percent that counts as learned
+LONGEST = 10_000  # steps; the test sequences then take 640 MB of RAM
 NAMES = RNN, ORTHOGONAL, PLAIN, TIMED = "RNN", "RNN, orthogonal", "GRU, b_u = -1", "GRU, b_u for T"
-DRAWN = (28, 100, 784)  # the lengths whose gradients are drawn
+DRAWN = (28, 100, 784)  # lengths whose gradients are drawn
 
 
 def start(name: str, T: int, options: argparse.Namespace) -> SequenceClassifier:
-    """Return a model as it is before training."""
+    """Return the model of this name, initialised for sequences of T steps."""
     rng, H = np.random.default_rng(options.seed), options.hidden_size
     cell = "rnn" if name in (RNN, ORTHOGONAL) else "gru"
     model = SequenceClassifier(2 * K, H, K, cell, options.backend, rng=rng)
-    if name == ORTHOGONAL:  # the rows of W_a that meet a_prev; those that meet x stay as they are
+    if name == ORTHOGONAL:  # rows [:H] of W_a meet a_prev; rows [H:] meet x and stay
         orthogonal, _ = np.linalg.qr(rng.standard_normal((H, H)))
         model.params["rnn.W_a"][:H] = model.backend.to_device(orthogonal.astype(model.dtype))
     if name == TIMED:
@@ -40,7 +50,7 @@ def start(name: str, T: int, options: argparse.Namespace) -> SequenceClassifier:
 
 
 def batches(T: int, options: argparse.Namespace) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Make what a model is trained on: sequences of T steps, or with --curriculum of ever more up to T."""
+    """Generate the training batches: sequences of T steps, or with --curriculum of a length that grows to T."""
     rng = np.random.default_rng([options.seed, T])
     for step in itertools.count(1):
         length = min(T, math.ceil(T * step / (0.7 * options.steps))) if options.curriculum else T
@@ -48,7 +58,7 @@ def batches(T: int, options: argparse.Namespace) -> Iterator[tuple[np.ndarray, n
 
 
 def measure(name: str, T: int, options: argparse.Namespace) -> tuple[float, tuple[np.ndarray, np.ndarray]]:
-    """Train one model; return its accuracy in percent, and the norms of its gradients before and after."""
+    """Train one model; return its accuracy in percent, and its gradient norms before and after training."""
     x, y = tasks.recall(np.random.default_rng([options.seed, T, 1]), 1000, T, K)
     model = start(name, T, options)
     before = trace.gradient_norms(model, x[:B], y[:B])
@@ -64,35 +74,32 @@ def radius(model: SequenceClassifier) -> float:
 
 
 def reach(norms: np.ndarray) -> float:
-    """Return what of the gradient reaches the first step, as a share of that at the last; norms (T + 1,)."""
+    """Return the gradient norm at the first step relative to the last; norms (T + 1,)."""
     return float(norms[1] / norms[-1])
 
 
 def learners(accuracy: dict[str, dict[int, float]], T: int) -> list[str]:
-    """Return the models that have learned the task of T steps."""
+    """Return the names of the models that have learned to recall over T steps."""
     return [name for name, curve in accuracy.items() if curve[T] >= LEARNED]
 
 
 def parse_args() -> argparse.Namespace:
     """Return the options."""
-    parser = cli.Parser(description=__doc__)
+    parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
     cli.figure_options(parser)
     lengths = [5, 10, 20, 28, 50, 100, 200, 784]
-    parser.add_argument(
-        "--lengths", type=cli.positive, nargs="+", default=lengths, metavar="T", help=f"steps (default: {lengths})"
-    )
-    parser.add_argument("--steps", type=cli.positive, default=500, metavar="N", help="batches of 32 (default: 500)")
-    parser.add_argument("--hidden-size", type=cli.positive, default=32, metavar="H", help="width (default: 32)")
-    parser.add_argument("--lr", type=cli.rate, default=5e-3, metavar="RATE", help="of Adam (default: 5e-3)")
-    parser.add_argument(
-        "--curriculum", action="store_true", help="begin with short sequences, and reach T after 70 %% of the steps"
-    )
+    option = parser.add_argument
+    option("--lengths", type=cli.positive, nargs="+", default=lengths, metavar="T", help=f"steps (default: {lengths})")
+    option("--steps", type=cli.positive, default=500, metavar="N", help="training batches of 32 (default: 500)")
+    option("--hidden-size", type=cli.positive, default=32, metavar="H", help="units of each model (default: 32)")
+    option("--lr", type=cli.rate, default=5e-3, metavar="RATE", help="learning rate of Adam (default: 5e-3)")
+    option("--curriculum", action="store_true", help="begin with short sequences, reach T after 70 %% of the batches")
     options = parser.parse_args()
     options.lengths = sorted(set(options.lengths))
     if options.lengths[0] < 2:
-        parser.error("--lengths holds 1; expected 2 and more, or there is nothing to remember")
+        parser.error("--lengths contains 1; expected 2 and more, so that there is something to remember")
     if options.lengths[-1] > LONGEST:
-        parser.error(f"--lengths holds {options.lengths[-1]}; expected at most {LONGEST:,}, or memory runs out")
+        parser.error(f"--lengths contains {options.lengths[-1]}; expected at most {LONGEST:,}, which fit in RAM")
     return options
 
 
@@ -116,14 +123,14 @@ def main() -> int:
         if T in drawn:
             norms[T] = found
     print("\nNorm of dLoss/da at the first step, relative to the last:")
-    print(f"{'T':>5}  {'':16}{'at the start':>16}{'after training':>16}")
+    print(f"{'T':>5}  {'':16}{'before training':>16}{'after training':>16}")
     for T, models in norms.items():
         for name, pair in models.items():
             print(f"{T:5d}  {name:16}" + "".join(f"{reach(norm):16.1e}" for norm in pair))
     radii = (f"{name} {radius(start(name, options.lengths[0], options)):.2f}" for name in (RNN, ORTHOGONAL))
-    print(f"\nSpectral radius of the recurrent weights at the start: {'; '.join(radii)}")
+    print(f"\nSpectral radius of the recurrent weights before training: {'; '.join(radii)}")
     T = next((T for T in options.lengths if T >= 100), options.lengths[-1])
-    print(f"At T = {T} these learn (at least {LEARNED:g} %): {'; '.join(learners(accuracy, T)) or 'none'}")
+    print(f"At T = {T} these models learn (at least {LEARNED:g} %): {'; '.join(learners(accuracy, T)) or 'none'}")
     with cli.exit_on(2, OSError):
         cli.write_figures(options.out, vanishing_gradient=story_plots.vanishing(norms, accuracy, 100 / K))
     return 0

@@ -1,4 +1,4 @@
-"""The README's table of GRU variants, held to running code: a GRU put together from its columns, and ONNX's own."""
+"""The tables of GRU variants in README and Notation, checked against running code."""
 
 from __future__ import annotations
 
@@ -14,54 +14,78 @@ import minigru
 from minigru.reference import sigmoid
 
 T, B, D, H = 5, 3, 4, 6
+ZERO = {k: np.zeros(H) for k in "urc"}
 
 
-def rows(page, heading):
-    """Return the table under a heading: {variant: (reset gate, update gate, biases, …)}."""
-    section = (ROOT / page).read_text("utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", section, re.M)]
-    return {name.strip("*"): tuple(rest) for name, *rest in cells[2:]}
+def table(page):
+    """Return the table of variants of a page: {variant: (reset gate, update gate, biases, …)}."""
+    _, lines = re.split(r"^\|.*reset gate acts.*\n", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.partition("\n\n")[0].splitlines()]
+    return {name.strip("*"): tuple(rest) for name, *rest in rows[1:]}
 
 
-ROWS = rows("README.md", "Which GRU is this?")
-LONGER = rows("docs/notation.md", "This GRU and others")
+ROWS, LONGER = table("README.md"), table("docs/notation.md")
 PYTORCH = "PyTorch, cuDNN, ONNX with `linear_before_reset=1`"
+# The rows of the longer table, by the row of the README that they belong to.
+SAME = {
+    "minigru": ["minigru"],
+    "Cho et al. 2014": ["Cho et al. 2014, arXiv v3"],
+    "Chung et al. 2014": ["Chung et al. 2014"],
+    "Keras, `reset_after=False`": ["Keras, `reset_after=False`"],
+    "Keras, the default": ["Keras, `reset_after=True` (the default)"],
+    "ONNX, `linear_before_reset=0`": ["ONNX, `linear_before_reset=0` (the default)"],
+    PYTORCH: ["PyTorch `torch.nn.GRU`", "cuDNN", "ONNX, `linear_before_reset=1`"],
+}
 
 
-def parameters(rng):
-    """Return W_u … (H + D, H) and b_u … (H,)."""
-    p = {f"W_{k}": rng.standard_normal((H + D, H)) / 2 for k in "urc"}
-    return p | {f"b_{k}": rng.standard_normal(H) for k in "urc"}
+def test_the_longer_table_says_the_same():
+    assert [*SAME] == [*ROWS]
+    assert {name for names in SAME.values() for name in names} == {*LONGER}
+    for name, names in SAME.items():
+        for longer in names:
+            first_words = [[cell.split()[0] for cell in row[:3]] for row in (LONGER[longer], ROWS[name])]
+            assert first_words[0] == first_words[1], longer
+
+
+@pytest.fixture
+def drawn(rng):
+    """Return x (T, B, D), the parameters W_u … (H + D, H) and b_u … (H,), and the second biases of some variants."""
+    p = {f"W_{k}": rng.standard_normal((H + D, H)) / 2 for k in "urc"} | {
+        f"b_{k}": rng.standard_normal(H) for k in "urc"
+    }
+    return rng.standard_normal((T, B, D)), p, {k: rng.standard_normal(H) for k in "urc"}
 
 
 def ours(x, p):
     gru = minigru.GRU(D, H, dtype="float64")
     for name, value in p.items():
-        gru.set(name, value)
-    return gru.forward(x).copy()
+        gru.params[name][...] = value
+    return gru.forward(x)
 
 
-def by_columns(row, x, p, recurrent_bias):
-    """Run the GRU that a row describes; `recurrent_bias` are its second biases, where it has two a gate."""
-    reset, update, biases, _ = row
+def run(step, x, p, second):
+    """Return the states (T, B, H) of `step`, which takes x, h, weights V of x and U of h, and both biases, by gate."""
+    V, U = ({k: p[f"W_{k}"][rows] for k in "urc"} for rows in (slice(H, None), slice(H)))
     h, states = np.zeros((B, H)), []
-    one, two = (p[f"b_{k}"] for k in "urc"), (recurrent_bias[k] if "two" in biases else 0 for k in "urc")
-    (b_u, b_r, b_c), (d_u, d_r, d_c) = ([0, 0, 0] if biases == "none written" else one), two
     for x_t in x:
-
-        def z(k, memory, x_t=x_t):
-            return x_t @ p[f"W_{k}"][H:], memory @ p[f"W_{k}"][:H]
-
-        u = sigmoid(sum(z("u", h)) + b_u + d_u)
-        r = sigmoid(sum(z("r", h)) + b_r + d_r)
-        if reset.startswith("before"):
-            candidate = np.tanh(sum(z("c", r * h)) + b_c + d_c)
-        else:
-            from_x, from_h = z("c", h)
-            candidate = np.tanh(from_x + b_c + r * (from_h + d_c))
-        h = u * candidate + (1 - u) * h if update.startswith("replaces") else (1 - u) * candidate + u * h
+        h = step(x_t, h, V, U, {k: p[f"b_{k}"] for k in "urc"}, second)
         states.append(h)
     return np.array(states)
+
+
+def by_columns(name):
+    """Return the step that a row of the README describes."""
+    reset, update, biases, _ = ROWS[name]
+
+    def step(x, h, V, U, b, d):
+        b, d = (ZERO if biases == "none written" else b), (d if "two" in biases else ZERO)
+        u, r = (sigmoid(x @ V[k] + h @ U[k] + b[k] + d[k]) for k in "ur")
+        before = x @ V["c"] + (r * h) @ U["c"] + b["c"] + d["c"]
+        after = x @ V["c"] + b["c"] + r * (h @ U["c"] + d["c"])
+        candidate = np.tanh(before if reset.startswith("before") else after)
+        return u * candidate + (1 - u) * h if update.startswith("replaces") else (1 - u) * candidate + u * h
+
+    return step
 
 
 def cho(x, h, V, U, b, d):
@@ -88,108 +112,69 @@ def keras_default(x, h, V, U, b, d):
     return z * h + (1 - z) * np.tanh(x @ V["c"] + b["c"] + r * (h @ U["c"] + d["c"]))
 
 
-STEPS = {
-    "Cho et al. 2014": cho,
-    "Chung et al. 2014": chung,
-    "Keras, `reset_after=False`": keras,
-    "Keras, the default": keras_default,
-}
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_a_row_describes_the_step_that_its_source_writes(name, rng):
-    p, x, second = parameters(rng), rng.standard_normal((T, B, D)), {k: rng.standard_normal(H) for k in "urc"}
-    V, U = ({k: p[f"W_{k}"][rows] for k in "urc"} for rows in (slice(H, None), slice(H)))
-    b = {k: p[f"b_{k}"] for k in "urc"}
-    h, states = np.zeros((B, H)), []
-    for x_t in x:
-        h = STEPS[name](x_t, h, V, U, b, second)
-        states.append(h)
-    assert relative(by_columns(ROWS[name], x, p, second), np.array(states)) < 1e-14
-
-
-# The rows of the longer table, by the row of the README that they belong to.
-SAME = {
-    "minigru": ["minigru"],
-    "Cho et al. 2014": ["Cho et al. 2014, arXiv v3"],
-    "Chung et al. 2014": ["Chung et al. 2014"],
-    "Keras, `reset_after=False`": ["Keras, `reset_after=False`"],
-    "Keras, the default": ["Keras, `reset_after=True` (the default)"],
-    "ONNX, `linear_before_reset=0`": ["ONNX, `linear_before_reset=0` (the default)"],
-    PYTORCH: ["PyTorch `torch.nn.GRU`", "cuDNN", "ONNX, `linear_before_reset=1`"],
-}
-
-
-def test_the_longer_table_says_the_same():
-    assert [*SAME] == [*ROWS]
-    assert {name for names in SAME.values() for name in names} == {*LONGER}
-    for name, names in SAME.items():
-        for cells, other in zip(zip(*(LONGER[n] for n in names), strict=True), ROWS[name][:3], strict=False):
-            assert {cell.split()[0] for cell in cells} == {other.split()[0]}, name
-
-
-def order(name):
-    """Return our letters in the order in which the longer table says that a variant packs its gates."""
-    return [{"z": "u", "r": "r", "h": "c", "n": "c"}[letter] for letter in LONGER[name][3].split(", ")]
-
-
-def carried(row, p):
-    """Return the weights that the last column prescribes for this variant."""
-    if "negate" in row[3] or "z = 1 - gamma_u" in row[3]:
-        p = p | {"W_u": -p["W_u"], "b_u": -p["b_u"]}  # 1 - sigmoid(z) = sigmoid(-z)
-    return p
-
-
-@pytest.mark.parametrize("name", ROWS)
-def test_weights_carry_over_where_and_as_the_table_says(name, rng):
-    row, p, x = ROWS[name], parameters(rng), rng.standard_normal((T, B, D))
-    if row[2] == "none written":
-        p |= {f"b_{k}": np.zeros(H) for k in "urc"}
-    zero, other = {k: np.zeros(H) for k in "urc"}, {k: rng.standard_normal(H) for k in "urc"}
-    if row[3] != "no":
-        assert relative(by_columns(row, x, carried(row, p), zero), ours(x, p)) < 1e-14
-        return
-    for signs in (p, p | {"W_u": -p["W_u"], "b_u": -p["b_u"]}):
-        for second in (zero, other):
-            assert relative(by_columns(row, x, signs, second), ours(x, p)) > 0.01
-
-
-def by_onnx(x, p, second, linear_before_reset):
-    """Run ONNX's GRU on our parameters: it has the gates in the order of the table, and wants (out, in)."""
-    letters = order(f"ONNX, `linear_before_reset={linear_before_reset}`" + " (the default)" * (not linear_before_reset))
-    W = np.concatenate([p[f"W_{k}"][H:].T for k in letters])[None]
-    R = np.concatenate([p[f"W_{k}"][:H].T for k in letters])[None]
-    b = np.concatenate([*(p[f"b_{k}"] for k in letters), *(second[k] for k in letters)])[None]
-    return run_onnx(x, W, R, b, linear_before_reset)
-
-
 def run_onnx(x, W, R, b, linear_before_reset):
     """Run ONNX's GRU operator, by its own reference implementation."""
-    node = onnx.helper.make_node(
+    make, kind = onnx.helper, onnx.TensorProto.DOUBLE
+    node = make.make_node(
         "GRU", ["X", "W", "R", "B"], ["Y", ""], hidden_size=H, linear_before_reset=linear_before_reset
     )
-    kind = onnx.TensorProto.DOUBLE
-    inputs = [onnx.helper.make_tensor_value_info(name, kind, None) for name in ("X", "W", "R", "B")]
-    outputs = [onnx.helper.make_tensor_value_info("Y", kind, None)]
-    graph = onnx.helper.make_graph([node], "gru", inputs, outputs)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)])
+    inputs = [make.make_tensor_value_info(name, kind, None) for name in ("X", "W", "R", "B")]
+    graph = make.make_graph([node], "gru", inputs, [make.make_tensor_value_info("Y", kind, None)])
+    model = make.make_model(graph, opset_imports=[make.make_opsetid("", 22)])
     return ReferenceEvaluator(model).run(None, {"X": x, "W": W, "R": R, "B": b})[0][:, 0]
 
 
+def packed(p, second, name):
+    """Return W (3H, D), R (3H, H) and both biases (3H,), in the order of gates that the longer table gives."""
+    order = [{"z": "u", "r": "r", "h": "c", "n": "c"}[letter] for letter in LONGER[name][3].split(", ")]
+    parts = ([p[f"W_{k}"][H:].T for k in order], [p[f"W_{k}"][:H].T for k in order])
+    return [np.concatenate(part) for part in (*parts, [p[f"b_{k}"] for k in order], [second[k] for k in order])]
+
+
+def by_onnx(x, p, second, linear_before_reset):
+    W, R, b, d = packed(p, second, SAME[PYTORCH if linear_before_reset else "ONNX, `linear_before_reset=0`"][-1])
+    return run_onnx(x, W[None], R[None], np.concatenate([b, d])[None], linear_before_reset)
+
+
+def by_pytorch(x, p, second):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: the extra bench brings it")
+    gru = torch.nn.GRU(D, H, dtype=torch.float64)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    values = map(torch.from_numpy, packed(p, second, "PyTorch `torch.nn.GRU`"))
+    gru.load_state_dict(dict(zip(names, values, strict=True)))
+    return gru(torch.from_numpy(x))[0].detach().numpy()
+
+
 @pytest.mark.parametrize(
-    ("name", "linear_before_reset"),
-    [("ONNX, `linear_before_reset=0`", 0), ("PyTorch, cuDNN, ONNX with `linear_before_reset=1`", 1)],
+    ("name", "source"),
+    [
+        ("Cho et al. 2014", lambda *drawn: run(cho, *drawn)),
+        ("Chung et al. 2014", lambda *drawn: run(chung, *drawn)),
+        ("Keras, `reset_after=False`", lambda *drawn: run(keras, *drawn)),
+        ("Keras, the default", lambda *drawn: run(keras_default, *drawn)),
+        ("ONNX, `linear_before_reset=0`", lambda *drawn: by_onnx(*drawn, 0)),
+        (PYTORCH, lambda *drawn: by_onnx(*drawn, 1)),
+        (PYTORCH, by_pytorch),
+    ],
 )
-def test_the_rows_of_onnx_describe_what_onnx_computes(name, linear_before_reset, rng):
-    p, x, second = parameters(rng), rng.standard_normal((T, B, D)), {k: rng.standard_normal(H) for k in "urc"}
-    expected = by_onnx(x, p, second, linear_before_reset)
-    assert relative(by_columns(ROWS[name], x, p, second), expected) < 1e-14
+def test_a_row_describes_what_its_source_computes(name, source, drawn):
+    assert relative(run(by_columns(name), *drawn), source(*drawn)) < 1e-14
 
 
-def test_onnx_computes_what_minigru_does_with_the_weights_carried_over(rng):
-    p, x = parameters(rng), rng.standard_normal((T, B, D))
-    found = by_onnx(x, carried(ROWS["ONNX, `linear_before_reset=0`"], p), {k: np.zeros(H) for k in "urc"}, 0)
-    assert relative(found, ours(x, p)) < 1e-14
+@pytest.mark.parametrize("name", ROWS)
+def test_weights_carry_over_where_and_as_the_table_says(name, drawn):
+    x, p, second = drawn
+    *_, biases, carried = ROWS[name]
+    if biases == "none written":
+        p |= {f"b_{k}": ZERO[k] for k in "urc"}
+    negated = p | {"W_u": -p["W_u"], "b_u": -p["b_u"]}  # 1 - sigmoid(z) = sigmoid(-z)
+    if carried != "no":
+        theirs = negated if "negate" in carried or "z = 1 - gamma_u" in carried else p
+        assert relative(run(by_columns(name), x, theirs, ZERO), ours(x, p)) < 1e-14
+        return
+    for theirs in (p, negated):
+        for d in (ZERO, second):
+            assert relative(run(by_columns(name), x, theirs, d), ours(x, p)) > 0.01
 
 
 def test_the_weights_of_onnx_are_carried_over_as_the_page_says(rng):
@@ -200,19 +185,3 @@ def test_the_weights_of_onnx_are_carried_over_as_the_page_says(rng):
     exec(unpack + loop, given)
     x = rng.standard_normal((T, B, D))
     assert relative(given["gru"].forward(x), run_onnx(x, W, R, b, 0)) < 1e-14
-
-
-def test_pytorch_is_the_variant_of_its_row(rng):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed: the extra bench brings it")
-    p, x, second = parameters(rng), rng.standard_normal((T, B, D)), {k: rng.standard_normal(H) for k in "urc"}
-    gru = torch.nn.GRU(D, H, dtype=torch.float64)
-    letters = order("PyTorch `torch.nn.GRU`")
-    stacked = {
-        "weight_ih_l0": [p[f"W_{k}"][H:].T for k in letters],
-        "weight_hh_l0": [p[f"W_{k}"][:H].T for k in letters],
-        "bias_ih_l0": [p[f"b_{k}"] for k in letters],
-        "bias_hh_l0": [second[k] for k in letters],
-    }
-    gru.load_state_dict({name: torch.from_numpy(np.concatenate(parts)) for name, parts in stacked.items()})
-    found = gru(torch.from_numpy(x))[0].detach().numpy()
-    assert relative(by_columns(ROWS["PyTorch, cuDNN, ONNX with `linear_before_reset=1`"], x, p, second), found) < 1e-14
