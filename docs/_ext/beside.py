@@ -20,7 +20,6 @@ from listing import TAG, Row, Unit, files_with_tags, partnerless, read_equations
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_for_filename
-from shapes import shapes_of_package
 from sphinx import addnodes
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -45,8 +44,7 @@ class Beside(SphinxDirective):
         """Return what comes first in the file, and a section for each function after it."""
         docs = Path(self.env.srcdir)
         path = docs.parent / self.arguments[0]
-        self.equations, self.shapes = read_equations(docs), shapes_of_package(docs.parent / "minigru")[path]
-        self.tags, source = read_tags(path), path.read_text("utf-8")
+        self.equations, self.tags, source = read_equations(docs), read_tags(path), path.read_text("utf-8")
         self.text = ["", *source.splitlines()]
         lexer = get_lexer_for_filename(path.name, stripnl=False)
         self.html = ["", *highlight(source, lexer, HtmlFormatter(nowrap=True)).splitlines()]
@@ -76,7 +74,7 @@ class Beside(SphinxDirective):
         equations = [node for tag in row.tags for node in self.equation(unit, tag, numbers)]
         names = ", ".join(f"({tag}) {escape(self.equations[tag].title)}" for tag in row.tags)
         opening = f'<div class="row tagged" role="group" aria-label="{names}"><div class="equations">'
-        closing = f"</div>{self.shape_list(numbers)}{code}</div>"
+        closing = f"</div>{code}</div>"
         return [raw(opening), *equations, raw(closing)]
 
     def equation(self, unit: Unit, tag: str, numbers: range) -> list[nodes.Node]:
@@ -93,15 +91,6 @@ class Beside(SphinxDirective):
             f'<a class="derivation" href="{up}{escape(link)}">{escape(title)}</a></p>'
         )
         return [raw(head), *(nodes.math_block(tex, tex) for tex in formulas if first), raw("</div>")]
-
-    def shape_list(self, numbers: range) -> str:
-        """Return the shapes of the arrays on these lines, arrays of one shape together."""
-        arrays: dict[str, dict[str, str]] = {}
-        for number in numbers:
-            for name, shape in self.shapes.get(number, {}).items():
-                arrays.setdefault(shape, {})[name] = f"<code>{escape(name)}</code>"
-        items = "".join(f"<li>{', '.join(names.values())} <span>{shape}</span></li>" for shape, names in arrays.items())
-        return f'<ul class="shapes" aria-label="Shapes">{items}</ul>' if items else ""
 
     def line(self, unit: Unit, number: int) -> str:
         """Return a line of code; its tags are links to their equations."""

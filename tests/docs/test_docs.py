@@ -1,9 +1,10 @@
-"""What the documents show is what the code does."""
+"""The documents: their links, their formulas, and the numbers that they promise."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import re
 
 import numpy as np
@@ -11,6 +12,43 @@ import pytest
 from helpers import ROOT, run_script
 
 from minigru.engine.kernels import numpy_kernels
+
+TUTORIAL = ROOT / "docs" / "tutorial.ipynb"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), TUTORIAL]
+
+
+def words(page):
+    """Return the Markdown of a page or notebook."""
+    text = page.read_text("utf-8")
+    if page != TUTORIAL:
+        return text
+    cells = json.loads(text)["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown") + "\n"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)", words(page)):
+        there = page.parent / target if target else page
+        assert "://" in target or there.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", words(there), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_mathematics_is_written_as_github_renders_it(page):
+    text = re.sub(r"^```.*?^```$|`[^`]*`", "code", words(page), flags=re.MULTILINE | re.DOTALL)
+    block = re.compile(r"(?<=\n\n)\$\$\n[^$]+\n\$\$\n(?=\n|\Z)")  # a blank line before and after
+    assert len(block.findall(text)) == text.count("$$") / 2
+    for line in block.sub("", text).splitlines():
+        pieces = line.split("$")
+        assert len(pieces) % 2 == 1, f"a formula within a line ends on it: {line}"
+        for before, formula, after in zip(pieces[::2], pieces[1::2], pieces[2::2], strict=False):
+            assert formula == formula.strip() != "", line
+            assert not re.search(r"\w$", before), line
+            assert not re.match(r"\w", after), line
+            assert "|" not in formula or not line.startswith("|"), line
 
 
 def test_the_layer_of_one_s_own_prints_what_the_page_shows():
@@ -32,42 +70,9 @@ def test_step_size_figure_is_made_and_the_errors_are_as_the_page_says(tmp_path):
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
-def test_the_limits_of_what_is_set_to_zero_are_those_of_the_schedule():
+def test_the_limits_of_what_is_flushed_to_zero_are_those_of_the_page():
     below, above = np.float32(-(2.0**-100)), np.float32(2.0**-99)
     outside = np.nextafter([below, above], np.float32([-1, 1]))
     d = np.concatenate([[below, above], outside])
     numpy_kernels.flush(d)
     assert [*(d == 0)] == [True, True, False, False]
-
-
-def test_nothing_is_left_to_be_filled_in():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        assert re.findall(r"@[A-Z]+@", page.read_text("utf-8")) == []
-
-
-def test_every_link_between_the_documents_leads_somewhere():
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    for page in pages:
-        for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)", page.read_text("utf-8")):
-            there = page.parent / target if target else page
-            assert "://" in target or there.exists(), f"{page.name}: {target}"
-            if anchor:
-                headings = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
-                assert anchor in [re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings], anchor
-
-
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
-)
-def test_mathematics_is_written_as_github_renders_it(page):
-    text = re.sub(r"^```.*?^```$|`[^`]*`", "code", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-    block = re.compile(r"(?<=\n\n)\$\$\n[^$]+\n\$\$\n(?=\n|\Z)")  # a blank line before and after
-    assert len(block.findall(text)) == text.count("$$") / 2
-    for line in block.sub("", text).splitlines():
-        pieces = line.split("$")
-        assert len(pieces) % 2 == 1, f"a formula within a line ends on it: {line}"
-        for before, formula, after in zip(pieces[::2], pieces[1::2], pieces[2::2], strict=False):
-            assert formula == formula.strip() != "", line
-            assert not re.search(r"\w$", before), line
-            assert not re.match(r"\w", after), line
-            assert "|" not in formula or not line.startswith("|"), line
