@@ -49,12 +49,12 @@ class GRU(Recurrent):
     def _sequence(self) -> ModuleType | None:
         """The whole recurrence as one kernel, where the backend has it for this size; chosen here and nowhere else."""
         persistent = self.backend.persistent
-        return sequence if sequence and sequence.fits(self.hidden_size, self.dtype) else None
+        return persistent if persistent and persistent.fits(self.hidden_size, self.dtype) else None
 
     def _new_buffers(self, T: int, B: int) -> SimpleNamespace:
         D, H, empty = self.input_size, self.hidden_size, self._empty
         if self._sequence:
-            return gru_persistent.new_buffers(T, B, D, H, empty)
+            return gru_persistent.new_buffers(self, T, B)
         c = empty(T + 1, B, H)  # c[0] is the initial memory, c[t + 1] the memory after step t
         return SimpleNamespace(
             c=c,
@@ -70,7 +70,7 @@ class GRU(Recurrent):
     def _new_backward_buffers(self, T: int, B: int) -> SimpleNamespace:
         D, H, empty = self.input_size, self.hidden_size, self._empty
         if self._sequence:
-            return gru_persistent.new_backward_buffers(T, B, D, H, empty)
+            return gru_persistent.new_backward_buffers(self, T, B)
         return SimpleNamespace(
             dz_u=empty(T, B, H),
             dz_r=empty(T, B, H),
@@ -87,17 +87,17 @@ class GRU(Recurrent):
         buf = self._buffers_for(*x.shape[:2])
         buf.c[0] = 0 if c_0 is None else c_0
         if self._sequence:
-            gru_persistent.forward(self.backend.xp, self._sequence, self.blocks, buf, x)
+            gru_persistent.forward(self, buf, x)
         else:
             self._forward_steps(buf, x)
         return buf.states
 
     def _backward(self, dlast: Any, dstates: Any, need_dx: bool) -> tuple[Any, Any]:
         buf = self._ran
-        buf.backward = buf.backward or self._new_backward_buffers(*buf.states.shape[:2])
+        buf.backward = getattr(buf, "backward", None) or self._new_backward_buffers(*buf.states.shape[:2])
         buf.backward.dc[...] = 0 if dlast is None else dlast
         if self._sequence:
-            gru_persistent.backward(self.backend.xp, self._sequence, self.blocks, self.dblocks, buf, dstates)
+            gru_persistent.backward(self, buf, buf.backward, dstates)
         else:
             self._backward_steps(buf, dstates)
         return (self._dx(buf.backward) if need_dx else None), buf.backward.dc
