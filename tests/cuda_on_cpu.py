@@ -1,9 +1,9 @@
-"""CUDA C++ on the CPU: the kernels' own source, compiled by g++ behind a thin stand-in for what CUDA adds to C++.
+"""CUDA C++ on the CPU: g++ compiles the kernels' own source behind a thin stand-in for what CUDA adds to C++.
 
-The threads of a block take turns: each runs up to its next barrier, then the next one does. A barrier that is missing
-shows in the numbers, because the turns are taken in different orders: forward, backward, and shuffled at every barrier.
-A barrier that not all threads of a block reach is an error, as is an argument of another type than the kernel declares.
-What is proved is the arithmetic of the source, not what a GPU does with it; there is nothing here about speed.
+The threads of a block take turns: each runs to its next barrier, then the next thread runs. The order of the turns is
+forward, backward, or shuffled at every barrier, so a missing barrier changes the result. Shared memory starts as NaN.
+A barrier that only some threads of a block reach is an error, and so is an argument of another type than declared.
+This proves the arithmetic of the source. It does not show what a GPU does with the source, or how fast.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections import namedtuple
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,64 +22,66 @@ import numpy as np
 
 PRELUDE = r"""
 #include <math.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
 #include <ucontext.h>
-#include <algorithm>
-#include <functional>
-#include <numeric>
-#include <random>
-#include <vector>
 
 #define __global__
 #define __device__ static
-// Shared memory lies in one section, so that it can be filled with what a GPU may leave there: NaN.
+// Shared memory is a section of its own, so that it can be filled with what a GPU may leave there: NaN.
 #define __shared__ static __attribute__((section("shared_memory")))
 extern "C" char __start_shared_memory[], __stop_shared_memory[];
+__shared__ __attribute__((used)) char always;  // without it a kernel with no shared memory would lack the section
 #define __launch_bounds__(threads)
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
-struct Index { unsigned x; };
-static Index threadIdx, blockIdx;
+static struct { unsigned x; } threadIdx, blockIdx;
 
 namespace turns {
-    ucontext_t scheduler;
-    std::vector<ucontext_t> threads;
-    std::vector<bool> ended;
-    std::function<void()> kernel;
+    enum { MOST = 1024, STACK = 1 << 14 };
+    jmp_buf scheduler, threads[MOST];  // a jump makes no system call; a switch of contexts makes two
+    ucontext_t first, context;
+    char stacks[MOST][STACK];
+    unsigned ended, state;
+    void (*kernel)(void**);
+    void** arguments;
 
-    void run_one() { kernel(); ended[threadIdx.x] = true; }
+    void run_one() { kernel(arguments); ++ended; _longjmp(scheduler, 1); }
 
-    // 0, or 1 where some threads of a block wait at a barrier that the others never reach.
+    void arrange(unsigned* order, unsigned count, unsigned seed)
+    {
+        for (unsigned i = 0; i < count; ++i) order[i] = seed == 1 ? count - 1 - i : i;
+        for (unsigned i = count; seed > 1 && i > 1; --i) {
+            const unsigned k = rand_r(&state) % i, last = order[i - 1];
+            order[i - 1] = order[k];
+            order[k] = last;
+        }
+    }
+
+    // Return 1 if some threads of a block wait at a barrier that the others never reach, or else 0.
     int run(unsigned blocks, unsigned count, unsigned seed)
     {
-        constexpr size_t STACK = 1 << 16;
-        std::vector<char> stacks(count * STACK);
-        std::vector<unsigned> order(count), of_blocks(blocks);
-        std::iota(of_blocks.begin(), of_blocks.end(), 0);
-        std::mt19937 random(seed);
-        if (seed == 1) std::reverse(of_blocks.begin(), of_blocks.end());
-        if (seed > 1) std::shuffle(of_blocks.begin(), of_blocks.end(), random);
-        for (unsigned block : of_blocks) {
-            blockIdx.x = block;
-            std::fill(__start_shared_memory, __stop_shared_memory, '\xff');
-            threads.assign(count, {});
-            ended.assign(count, false);
-            std::iota(order.begin(), order.end(), 0);
-            if (seed == 1) std::reverse(order.begin(), order.end());
-            for (unsigned i = 0; i < count; ++i) {
-                getcontext(&threads[i]);
-                threads[i].uc_stack.ss_sp = &stacks[i * STACK];
-                threads[i].uc_stack.ss_size = STACK;
-                threads[i].uc_link = &scheduler;
-                makecontext(&threads[i], run_one, 0);
-            }
-            for (size_t done = 0; done < count;) {
-                if (seed > 1) std::shuffle(order.begin(), order.end(), random);
-                for (unsigned i : order) {
-                    threadIdx.x = i;
-                    swapcontext(&scheduler, &threads[i]);
+        static unsigned of_blocks[1 << 16], order[MOST];
+        state = seed;
+        arrange(of_blocks, blocks, seed);
+        for (unsigned n = 0; n < blocks; ++n) {
+            blockIdx.x = of_blocks[n];
+            memset(__start_shared_memory, 0xff, __stop_shared_memory - __start_shared_memory);
+            bool fresh = true;
+            for (ended = 0; ended < count; fresh = false) {
+                if (ended) return 1;
+                arrange(order, count, seed);
+                for (volatile unsigned i = 0; i < count; ++i) {
+                    threadIdx.x = order[i];
+                    if (_setjmp(scheduler)) continue;
+                    if (!fresh) _longjmp(threads[threadIdx.x], 1);
+                    getcontext(&context);
+                    context.uc_stack.ss_sp = stacks[threadIdx.x];
+                    context.uc_stack.ss_size = STACK;
+                    makecontext(&context, run_one, 0);
+                    swapcontext(&first, &context);
                 }
-                done = std::count(ended.begin(), ended.end(), true);
-                if (done > 0 && done < count) return 1;
             }
         }
         return 0;
@@ -87,33 +90,25 @@ namespace turns {
 
 static void __syncthreads()
 {
-    const unsigned i = threadIdx.x;
-    swapcontext(&turns::threads[i], &turns::scheduler);
+    if (!_setjmp(turns::threads[threadIdx.x])) _longjmp(turns::scheduler, 1);
 }
 """
 DTYPES = {
-    "float": "float32",
-    "double": "float64",
-    "signed char": "int8",
-    "short": "int16",
-    "int": "int32",
-    "long long": "int64",
-    "unsigned char": "uint8",
-    "unsigned short": "uint16",
-    "unsigned int": "uint32",
+    "float": "float32", "signed char": "int8", "short": "int16", "int": "int32", "long long": "int64",
+    "double": "float64", "unsigned char": "uint8", "unsigned short": "uint16", "unsigned int": "uint32",
     "unsigned long long": "uint64",
-}
+}  # fmt: skip
 missing = None if shutil.which("g++") else "there is no g++ to compile the CUDA sources for the CPU"
-seed = 0  # in which order threads and blocks take their turns: 0 forward, 1 backward, else shuffled
+seed = 0  # of the order of threads and blocks: 0 forward, 1 backward, else shuffled
 
 
 @cache
-def compile_for_cpu(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """Compile C++ and load it; a mistake in it raises with the compiler's own message."""
+def compiled(source: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    """Compile C++ and load it; on a mistake, raise SyntaxError with the compiler's own message."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cpp"
         path.write_text(source, "utf-8")
-        fixed = ["-shared", "-fPIC", "-O1", "-std=c++17", "-ffp-contract=off", "-Wno-unknown-pragmas"]
+        fixed = ["-shared", "-fPIC", "-O1", "-std=c++17", "-ffp-contract=off", "-U_FORTIFY_SOURCE", "-w"]
         command = ["g++", *fixed, *options, "-o", path.with_suffix(".so"), path]
         result = subprocess.run(command, capture_output=True, text=True)
         if result.returncode:
@@ -141,27 +136,25 @@ class RawModule:
         for name, types in self.parameters.items():
             values = ", ".join(f"*({kind}{'*' * is_pointer}*)a[{i}]" for i, (kind, is_pointer) in enumerate(types))
             head = f'extern "C" int launch_{name}(unsigned blocks, unsigned threads, unsigned seed, void** a)'
-            call = f"turns::kernel = [=] {{ {name}({values}); }};"
+            call = f"turns::kernel = [](void** a) {{ {name}({values}); }}; turns::arguments = a;"
             launchers.append(f"{head}\n{{\n{call}\nreturn turns::run(blocks, threads, seed);\n}}\n")
-        self.compiled = compile_for_cpu("\n".join([PRELUDE, code, *launchers]), defines)
+        self.library = compiled("\n".join([PRELUDE, code, *launchers]), defines)
 
     def get_function(self, name: str) -> Any:
         """Return the kernel, to be called as ``kernel((blocks,), (threads,), arguments)``."""
 
         def kernel(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
-            types = self.parameters[name]
-            assert len(arguments) == len(types), f"{name} takes {len(types)} arguments, not {len(arguments)}"
-            held = [self._argument(*pair) for pair in zip(arguments, types, strict=True)]
+            held = [self._argument(*pair) for pair in zip(arguments, self.parameters[name], strict=True)]
             addresses = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
-            if getattr(self.compiled, f"launch_{name}")(*grid, *block, seed, addresses):
+            if getattr(self.library, f"launch_{name}")(*grid, *block, seed, addresses):
                 raise RuntimeError(f"some threads of {name} wait at a barrier that the others never reach")
 
         return kernel
 
     def _argument(self, value: Any, declared: tuple[str, bool]) -> np.ndarray:
-        """Return what holds the bytes of an argument; refuse what the kernel would misread."""
-        name, is_pointer = declared
-        dtype = DTYPES[self.macros.get(name, name)]
+        """Return the bytes of an argument as an array; refuse what the kernel would misread."""
+        C_type, is_pointer = declared
+        dtype = DTYPES[self.macros.get(C_type, C_type)]
         host = getattr(value, "_host", value)
         if not isinstance(host, np.ndarray if is_pointer else np.generic) or host.dtype != dtype:
             raise TypeError(f"expected {'an array of' if is_pointer else 'a NumPy scalar'} {dtype}, got {value!r}")
@@ -170,43 +163,52 @@ class RawModule:
         return np.array(host.ctypes.data if is_pointer else host)
 
 
+Param = namedtuple("Param", "name ctype")  # of an ElementwiseKernel, as CuPy describes it
+
+
 class ElementwiseKernel:
-    """Stands in for ``cupy.ElementwiseKernel``: its statements as the body of a loop over all elements."""
+    """Stands in for ``cupy.ElementwiseKernel``: its operation is the body of a loop over all elements."""
 
-    def __init__(self, in_params: str, out_params: str, operation: str, name: str) -> None:
-        self.inputs, self.outputs = (
-            [tuple(param.split()) for param in params.split(",")] for params in (in_params, out_params)
+    def __init__(self, in_params: str, out_params: str, operation: str, name: str, preamble: str = "") -> None:
+        self.in_params, self.out_params = (
+            tuple(Param(n, {"float64": "double"}.get(kind, kind)) for kind, n in (p.split() for p in params.split(",")))
+            for params in (in_params, out_params)
         )
-        self.operation = operation
-
-    def source(self) -> str:
-        """Return a function of (arrays, numbers, size)."""
-        arrays = [name for kind, name in self.inputs + self.outputs if kind == "T"]
-        numbers = [name for kind, name in self.inputs if kind != "T"]
-        outputs = {name for _, name in self.outputs}
-        bound = [f"{'' if n in outputs else 'const '}T& {n} = arrays[{k}][i];" for k, n in enumerate(arrays)]
-        bound += [f"const double {name} = numbers[{k}];" for k, name in enumerate(numbers)]
-        body = "\n".join([*bound, self.operation, ";"])
-        head = 'extern "C" void run(T** arrays, const double* numbers, long size)'
-        return f"#include <math.h>\ntypedef REAL T;\n{head}\n{{\nfor (long i = 0; i < size; ++i) {{\n{body}\n}}\n}}\n"
+        self.params = self.in_params + self.out_params
+        self.operation, self.name, self.preamble = operation, name, preamble
 
     def __call__(self, *arguments: Any) -> None:
-        params = self.inputs + self.outputs
-        assert len(arguments) == len(params)
-        hosts = {name: getattr(value, "_host", value) for (_, name), value in zip(params, arguments, strict=True)}
-        for kind, name in params:
-            if isinstance(hosts[name], np.ndarray) != (kind == "T"):
-                raise TypeError(f"{name} is declared {kind}: expected an array for T, a Python number for float64")
-        arrays = {name: hosts[name] for kind, name in params if kind == "T"}
-        dtypes = {array.dtype for array in arrays.values()}
-        if len(dtypes) != 1:
+        given = {p: getattr(value, "_host", value) for p, value in zip(self.params, arguments, strict=True)}
+        for param, value in given.items():
+            if isinstance(value, np.ndarray) != (param.ctype == "T"):
+                raise TypeError(f"{param.name} is {value!r}: expected an array for T, a Python number for float64")
+        arrays = [value for value in given.values() if isinstance(value, np.ndarray)]
+        if len({array.dtype for array in arrays}) != 1:
             raise TypeError("Type is mismatched. T")
-        shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
-        copies = {name: np.array(np.broadcast_to(array, shape), order="C") for name, array in arrays.items()}
-        pointers = (ctypes.c_void_p * len(copies))(*(copy.ctypes.data for copy in copies.values()))
-        numbers = np.array([hosts[name] for kind, name in params if kind != "T"], "float64")
-        C_type = {np.dtype(dtype): name for name, dtype in DTYPES.items()}[dtypes.pop()]
-        compiled = compile_for_cpu(self.source(), (f"-DREAL={C_type}",))
-        compiled.run(pointers, ctypes.c_void_p(numbers.ctypes.data), ctypes.c_long(int(np.prod(shape))))
-        for _, name in self.outputs:
-            hosts[name][...] = copies[name]
+        shape = np.broadcast_shapes(*(array.shape for array in arrays))
+        copies = {
+            param: np.array(np.broadcast_to(value, shape), order="C") if param.ctype == "T" else np.float64(value)
+            for param, value in given.items()
+        }
+        REAL = {dtype: name for name, dtype in DTYPES.items()}[arrays[0].dtype.name]
+        _elementwise(self, REAL)((1,), (1,), (*copies.values(), np.int64(np.prod(shape))))
+        for param in self.out_params:
+            given[param][...] = copies[param]
+
+
+@cache
+def _elementwise(kernel: ElementwiseKernel, REAL: str) -> Any:
+    return RawModule(elementwise_source(kernel), (f"-DREAL={REAL}",)).get_function(kernel.name)
+
+
+def elementwise_source(kernel: Any) -> str:
+    """Return an elementwise kernel, the stand-in's or CuPy's, as CUDA C++ for one thread; its T is the macro REAL."""
+    outputs = {param.name for param in kernel.out_params}
+    params = [param for param in kernel.params if param.ctype]  # CuPy adds its index, of no type
+    const = {param: "" if param.name in outputs else "const " for param in params}
+    declared = [f"{const[p]}REAL* p_{p.name}" if p.ctype == "T" else f"{p.ctype} {p.name}" for p in params]
+    bound = [f"{const[p]}T& {p.name} = p_{p.name}[i];\n" for p in params if p.ctype == "T"]
+    return (
+        f'typedef REAL T;\n{kernel.preamble}\nextern "C" __global__ void {kernel.name}({", ".join(declared)}, '
+        f"long long size)\n{{\nfor (long long i = 0; i < size; ++i) {{\n{''.join(bound)}{kernel.operation};\n}}\n}}\n"
+    )

@@ -1,21 +1,20 @@
-"""A stand-in for CuPy on a machine without a GPU. NO GPU CODE RUNS HERE, and a green test says nothing about any.
+"""A stand-in for CuPy on a machine without a GPU. NO GPU CODE RUNS HERE, and a green test says nothing about a GPU.
 
-It does its arithmetic with NumPy, but keeps the two kinds of arrays apart: what CuPy refuses (implicit conversion to
-NumPy, host and device arrays in one operation, assignment of a host array) is refused, and each wait of the host for
-the device is counted. So it shows that a step copies nothing to or from the host. It is stricter than CuPy in that
-NumPy's own functions do not take its arrays, so that a stray ``np.`` is found.
-The kernels it runs are those of `minigru.engine.kernels`: their own CUDA C++, compiled for the CPU by `cuda_on_cpu`. That
-tests their arithmetic, not how CUDA compiles or runs them. It lives with the tests, and takes CuPy's place only while a
-test asks for it.
+Its arithmetic is NumPy's, but it keeps the two kinds of arrays apart. It refuses what CuPy refuses: implicit conversion
+to NumPy, host and device arrays in one operation, assignment of a host array. It is stricter than CuPy in one thing:
+NumPy's own functions do not take its arrays, so a stray ``np.`` is found. It counts each wait of the host for the
+device and each launch, so it shows that a step copies nothing to or from the host. Fresh arrays hold NaN.
+The kernels are those of `minigru.engine.kernels`: `cuda_on_cpu` compiles their CUDA C++ for the CPU. This proves their
+arithmetic. It does not show how CUDA compiles or runs them.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import cuda_on_cpu
 import numpy as np
@@ -24,25 +23,35 @@ import minigru.engine.kernels
 from minigru import Backend, get_backend
 
 BANNER = "fake device: these tests ran on NumPy behind CuPy's refusals; no GPU code ran"
-PROCESSORS = 4  # of the fake device: with more samples than these, a block takes several
+PROCESSORS = 4  # multiprocessors of the fake device
 used = False
 host_waits = 0
-launches = 0  # of kernels: what is computed, filled, copied or gathered on the device
+
+
+class Launch(NamedTuple):
+    """A kernel that was launched; the shape is known of the kernels written in ``.cu`` files alone."""
+
+    name: str
+    blocks: int = 0
+    threads: int = 0
+
+
+launches: list[Launch] = []
+
+
+def _wait() -> None:
+    global host_waits
+    host_waits += 1
 
 
 class FakeArray:
     """An array on the fake device; not an ndarray, and never one by accident."""
 
     __array_ufunc__ = None  # a NumPy array on the other side of an operator is refused too
+    __hash__ = None
 
-    def __init__(self, host: np.ndarray) -> None:
+    def __init__(self, host: Any) -> None:
         self._host = np.asarray(host)
-
-    shape = property(lambda self: self._host.shape)
-    dtype = property(lambda self: self._host.dtype)
-    ndim = property(lambda self: self._host.ndim)
-    size = property(lambda self: self._host.size)
-    T = property(lambda self: FakeArray(self._host.T))
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
@@ -54,135 +63,108 @@ class FakeArray:
         _wait()
         return self._host.copy()
 
-    def _read(self, kind: Any) -> Any:
-        _wait()
-        return kind(self._host.item())
-
-    def __float__(self) -> float:
-        return self._read(float)
-
-    def __int__(self) -> int:
-        return self._read(int)
-
-    def __bool__(self) -> bool:
-        return self._read(bool)
-
-    def item(self) -> Any:
-        return self._read(lambda number: number)
-
-    def reshape(self, *shape: int) -> FakeArray:
-        return FakeArray(self._host.reshape(*shape))
-
-    def transpose(self, *axes: int) -> FakeArray:
-        return FakeArray(self._host.transpose(*axes))
-
-    def copy(self) -> FakeArray:
-        return FakeArray(self._host.copy())
-
-    def sum(self, **kwargs: Any) -> FakeArray:
-        return _call(np.sum, self, **kwargs)
-
     def __getitem__(self, key: Any) -> FakeArray:
         if isinstance(key, FakeArray):
-            _launch()
-        return FakeArray(self._host[_to_fake_only(key)])
+            launches.append(Launch("gather"))
+        return FakeArray(self._host[_host_side(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _launch()
+        launches.append(Launch("fill"))
         if isinstance(value, np.ndarray):
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
-        self._host[_to_fake_only(key)] = _to_fake_only(value)
+        self._host[_host_side(key)] = _host_side(value)
 
 
-def _wait() -> None:
-    global host_waits
-    host_waits += 1
-
-
-def _launch() -> None:
-    global launches
-    launches += 1
-
-
-def _to_fake_only(value: Any) -> Any:
+def _host_side(value: Any) -> Any:
     """Return the host side of fake arrays, and Python scalars as they are; refuse what CuPy refuses."""
     if isinstance(value, FakeArray):
         return value._host
     if isinstance(value, (tuple, list)):
-        return type(value)(map(_to_fake_only, value))
+        return type(value)(map(_host_side, value))
     if isinstance(value, np.ndarray):
         raise TypeError(f"Unsupported type {type(value)}")
     return value
 
 
-def _call(function: Any, *args: Any, **kwargs: Any) -> FakeArray:
-    out = kwargs.get("out")
-    if function is not np.ascontiguousarray:  # which finds them contiguous
-        _launch()
-    result = function(*map(_to_fake_only, args), **{name: _to_fake_only(value) for name, value in kwargs.items()})
-    return out if out is not None else FakeArray(result)
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> FakeArray:
+    if function is not np.ascontiguousarray:  # the engine's arrays are contiguous, so it launches nothing
+        launches.append(Launch(function.__name__))
+    result = function(*map(_host_side, args), **{name: _host_side(value) for name, value in kwargs.items()})
+    return kwargs["out"] if kwargs.get("out") is not None else FakeArray(result)
 
 
-def _operator(function: Any, *, swapped: bool = False) -> Any:
-    def method(self: FakeArray, other: Any = None) -> Any:
-        if other is None:
-            return _call(function, self)
-        return _call(function, other, self) if swapped else _call(function, self, other)
+def _reader(kind: Callable[[Any], Any]) -> Callable[..., Any]:
+    def read(self: FakeArray) -> Any:
+        _wait()
+        return kind(self._host.item())
 
-    return method
+    return read
 
 
+for _name in ("shape", "dtype", "ndim", "size"):
+    setattr(FakeArray, _name, property(lambda self, name=_name: getattr(self._host, name)))
+FakeArray.T = property(lambda self: FakeArray(self._host.T))
+for _name in ("reshape", "transpose"):
+    setattr(FakeArray, _name, lambda self, *args, name=_name: FakeArray(getattr(self._host, name)(*args)))
+for _name, _function in {"copy": np.ndarray.copy, "astype": np.ndarray.astype, "sum": np.ndarray.sum}.items():
+    setattr(FakeArray, _name, lambda self, *args, f=_function, **kwargs: _call(f, self, *args, **kwargs))
+for _name, _kind in {"__float__": float, "__int__": int, "__bool__": bool, "item": lambda number: number}.items():
+    setattr(FakeArray, _name, _reader(_kind))
 for _name, _function in {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "truediv": np.divide,
-    "matmul": np.matmul,
-}.items():
-    setattr(FakeArray, f"__{_name}__", _operator(_function))
-    setattr(FakeArray, f"__r{_name}__", _operator(_function, swapped=True))
-FakeArray.__neg__ = _operator(np.negative)
-for _name, _function in {
-    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "matmul": np.matmul, "eq": np.equal,
+    "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
 }.items():  # fmt: skip
-    setattr(FakeArray, f"__{_name}__", _operator(_function))
-FakeArray.__hash__ = None
+    setattr(FakeArray, f"__{_name}__", lambda self, other, f=_function: _call(f, self, other))
+    setattr(FakeArray, f"__r{_name}__", lambda self, other, f=_function: _call(f, other, self))
+FakeArray.__neg__ = lambda self: _call(np.negative, self)
 
 
-COMPUTING = (
-    np.matmul,
-    np.dot,
-    np.add,
-    np.subtract,
-    np.multiply,
-    np.divide,
-    np.maximum,
-    np.sqrt,
-    np.exp,
-    np.log,
-    np.tanh,
-)
-COMPUTING += (np.equal, np.max, np.vdot, np.sum, np.concatenate, np.zeros_like, np.empty_like, np.ascontiguousarray)
-MAKING = (np.zeros, np.ones, np.empty, np.arange)
+class ElementwiseKernel(cuda_on_cpu.ElementwiseKernel):
+    """An elementwise kernel that counts its launches."""
+
+    def __call__(self, *arguments: Any) -> None:
+        launches.append(Launch(self.name))
+        super().__call__(*arguments)
 
 
-class FakeCupy(SimpleNamespace):
-    """The functions of CuPy that the engine and the kernels use, and no others."""
+class RawModule(cuda_on_cpu.RawModule):
+    """A module whose kernels count their launches."""
 
-    ndarray = FakeArray
+    def get_function(self, name: str) -> Any:
+        kernel = super().get_function(name)
 
-    def __init__(self) -> None:
-        super().__init__(**{function.__name__: self._computing(function) for function in COMPUTING})
-        vars(self).update({function.__name__: self._making(function) for function in MAKING})
-        self.max = self._computing(np.max)  # whose __name__ is amax in older NumPy
+        def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+            launches.append(Launch(name, *grid, *block))
+            kernel(grid, block, arguments)
 
-    @staticmethod
-    def _computing(function: Any) -> Any:
+        return launch
+
+
+class Module(ModuleType):
+    """The fake as ``import cupy`` finds it: NumPy's functions, on fake arrays alone."""
+
+    ndarray, ElementwiseKernel, RawModule = FakeArray, ElementwiseKernel, RawModule
+    cuda = SimpleNamespace(
+        Device=lambda number: SimpleNamespace(attributes={"MultiProcessorCount": PROCESSORS}),
+        runtime=SimpleNamespace(
+            getDevice=lambda: 0,
+            getDeviceProperties=lambda number: {"name": b"no GPU: the fake device of the tests"},
+            driverGetVersion=lambda: 0,
+            runtimeGetVersion=lambda: 0,
+        ),
+    )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        function = getattr(np, name)
+        if name in ("zeros", "ones", "arange"):
+            return lambda *args, **kwargs: FakeArray(function(*args, **kwargs))
         return lambda *args, **kwargs: _call(function, *args, **kwargs)
 
     @staticmethod
-    def _making(function: Any) -> Any:
-        return lambda *args, **kwargs: FakeArray(function(*args, **kwargs))
+    def is_available() -> bool:
+        return True
 
     @staticmethod
     def asarray(array: Any) -> FakeArray:
@@ -191,39 +173,9 @@ class FakeCupy(SimpleNamespace):
         _wait()
         return FakeArray(np.array(array))
 
-
-class ElementwiseKernel(cuda_on_cpu.ElementwiseKernel):
-    """One that counts its launches."""
-
-    def __call__(self, *arguments: Any) -> None:
-        _launch()
-        super().__call__(*arguments)
-
-
-class RawModule(cuda_on_cpu.RawModule):
-    """One whose kernels count their launches."""
-
-    def get_function(self, name: str) -> Any:
-        kernel = super().get_function(name)
-        return lambda *arguments: (_launch(), kernel(*arguments))[1]
-
-
-class Module(ModuleType):
-    """`FakeCupy` as ``import cupy`` finds it."""
-
-    def __init__(self) -> None:
-        super().__init__("cupy")
-        vars(self).update(vars(FakeCupy()), ndarray=FakeArray, asarray=FakeCupy.asarray)
-        self.ElementwiseKernel, self.RawModule = ElementwiseKernel, RawModule
-        self.is_available = lambda: True
-        device = SimpleNamespace(attributes={"MultiProcessorCount": PROCESSORS})
-        runtime = SimpleNamespace(
-            getDevice=lambda: 0,
-            getDeviceProperties=lambda number: {"name": b"no GPU: the fake device of the tests"},
-            driverGetVersion=lambda: 0,
-            runtimeGetVersion=lambda: 0,
-        )
-        self.cuda = SimpleNamespace(Device=lambda number: device, runtime=runtime)
+    @staticmethod
+    def empty(shape: Any, dtype: Any = float) -> FakeArray:
+        return FakeArray(np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 0, dtype))
 
 
 @contextmanager
@@ -232,19 +184,23 @@ def installed() -> Iterator[None]:
     global used
     used = True
     names = ["cupy", *(f"minigru.engine.kernels.{name}" for name in ("cupy_kernels", "cuda", "gru_persistent"))]
-    package = vars(minigru.engine.kernels)
     before = {name: sys.modules.pop(name, None) for name in names}
-    attributes = {name: package.pop(name) for name in ("cupy_kernels", "cuda", "gru_persistent") if name in package}
-    sys.modules["cupy"] = Module()
+    sys.modules["cupy"] = Module("cupy")
+    _forget(names)
     try:
         yield
     finally:
         for name, module in before.items():
             sys.modules.pop(name, None)
-            package.pop(name.rpartition(".")[2], None)
             if module is not None:
                 sys.modules[name] = module
-        package.update(attributes)
+        _forget(names)
+
+
+def _forget(names: list[str]) -> None:
+    """Remove the modules from their package, so that the next import looks them up again."""
+    for name in names:
+        vars(minigru.engine.kernels).pop(name.rpartition(".")[2], None)
 
 
 def fake_backend() -> Backend:

@@ -1,1 +1,1 @@
-"""The elementwise steps between the matrix products, one module a backend, the same names and arguments in each."""
+"""The elementwise steps between the matrix products: one module per backend, with the same names and arguments."""

@@ -1,10 +1,9 @@
-"""The kernels written in CUDA C++, compiled once for each set of types and sizes they are asked for."""
+"""Compiles the kernels written in CUDA C++, once for each set of types and sizes."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import resources
-from typing import Any
 
 import cupy
 
@@ -23,13 +22,13 @@ C_TYPES = {
 
 
 @cache
-def kernel(file: str, name: str, **macros: str | int) -> Any:
-    """Return the kernel `name` of ``FILE.cu``, compiled with these macros (a dtype's name stands for its C type)."""
+def kernel(file: str, name: str, **macros: str | int) -> cupy.RawKernel:
+    """Return the kernel `name` of ``FILE.cu``, compiled with these macros; the name of a dtype becomes its C type."""
     return _module(file, **macros).get_function(name)
 
 
 @cache
-def _module(file: str, **macros: str | int) -> Any:
+def _module(file: str, **macros: str | int) -> cupy.RawModule:
     source = resources.files(__package__).joinpath(f"{file}.cu").read_text("utf-8")
     options = ("--std=c++17", *(f"-D{macro}={C_TYPES.get(str(value), value)}" for macro, value in macros.items()))
     return cupy.RawModule(code=source, options=options)

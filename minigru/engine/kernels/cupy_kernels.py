@@ -1,8 +1,9 @@
-"""The elementwise steps on CuPy: one fused kernel for each half of a time step, compiled at its first call.
+"""The elementwise steps on CuPy: one fused kernel for each half of a time step, compiled by its first call.
 
-The names, the arguments and their meaning are those of `minigru.engine.kernels.numpy_kernels`; what a kernel computes on the
-way stays in registers, so that ``scratch``, and what only leads to the loss, are left as they are. T in the source of a
-kernel is its floating point type. All steps of a GRU in one kernel are in `minigru.engine.kernels.gru_persistent`.
+The functions, their arguments and their meaning are those of `minigru.engine.kernels.numpy_kernels`. A kernel keeps its
+intermediate results in registers, so it leaves ``scratch`` untouched, and the loss leaves p, y and log_p untouched.
+T in the source of a kernel is its floating point type. Where an argument changes its meaning, an alias names what it
+holds on entry. `minigru.engine.kernels.gru_persistent` runs all steps of a GRU as one kernel.
 """
 
 from __future__ import annotations
@@ -17,24 +18,34 @@ from . import cuda
 Array: TypeAlias = "cupy.ndarray"
 THREADS = 256  # of the block that computes the loss
 
+SIGMOID = """
+template <typename T> __device__ T sigmoid(T z)
+{
+    return (1 + tanh(z / 2)) / 2;  // (F3)
+}
+"""
+
 _gru_gates = cupy.ElementwiseKernel(
     "T c_prev",
     "T gamma_u, T gamma_r, T rc",
     """
-    gamma_u = (1 + tanh(gamma_u / 2)) / 2;
-    gamma_r = (1 + tanh(gamma_r / 2)) / 2;
-    rc = gamma_r * c_prev;
-    """,  # (G1) (G2) (G3) (F3)
+    const T z_u = gamma_u, z_r = gamma_r;
+    gamma_u = sigmoid(z_u);  // (G1)
+    gamma_r = sigmoid(z_r);  // (G2)
+    rc = gamma_r * c_prev;  // (G3)
+    """,
     "minigru_gru_gates",
+    preamble=SIGMOID,
 )
 
 _gru_memory = cupy.ElementwiseKernel(
     "T gamma_u, T c_prev",
     "T c, T c_tilde",
     """
-    c_tilde = tanh(c_tilde);
-    c = c_prev + gamma_u * (c_tilde - c_prev);
-    """,  # (G3) (G4) (F4)
+    const T z_c = c_tilde;
+    c_tilde = tanh(z_c);  // (G3)
+    c = c_prev + gamma_u * (c_tilde - c_prev);  // (G4) (F4)
+    """,
     "minigru_gru_memory",
 )
 
@@ -43,10 +54,10 @@ _gru_memory_backward = cupy.ElementwiseKernel(
     "T dc_prev, T dz_u, T dz_c",
     """
     const T dc = dc_prev;
-    dz_u = dc * (c_tilde - c_prev) * gamma_u * (1 - gamma_u);
-    dz_c = dc * gamma_u * (1 - c_tilde * c_tilde);
-    dc_prev = dc * (1 - gamma_u);
-    """,  # (dG4) (dG3) (dG1)
+    dz_u = dc * (c_tilde - c_prev) * gamma_u * (1 - gamma_u);  // (dG4) (dG1)
+    dz_c = dc * gamma_u * (1 - c_tilde * c_tilde);  // (dG4) (dG3)
+    dc_prev = dc * (1 - gamma_u);  // (dG4)
+    """,
     "minigru_gru_memory_backward",
 )
 
@@ -54,9 +65,9 @@ _gru_reset_backward = cupy.ElementwiseKernel(
     "T drc, T gamma_r, T rc",
     "T dc_prev, T dz_r",
     """
-    dz_r = drc * rc * (1 - gamma_r);
-    dc_prev = dc_prev + drc * gamma_r;
-    """,  # (dG3) (dG2)
+    dz_r = drc * rc * (1 - gamma_r);  // (dG3) (dG2)
+    dc_prev = dc_prev + drc * gamma_r;  // (dG3)
+    """,
     "minigru_gru_reset_backward",
 )
 
@@ -71,58 +82,62 @@ _adam = cupy.ElementwiseKernel(
     "T g, float64 lr, float64 beta1, float64 beta2, float64 eps, float64 correction1, float64 correction2",
     "T theta, T m, T v",
     """
-    m = beta1 * m + (1 - beta1) * g;
-    v = beta2 * v + (1 - beta2) * g * g;
-    theta = theta - lr * (m / correction1) / (sqrt(v / correction2) + eps);
-    """,  # (A1) (A2) (A3) (A4) (A5)
+    m = beta1 * m + (1 - beta1) * g;  // (A1)
+    v = beta2 * v + (1 - beta2) * g * g;  // (A2)
+    const double m_hat = m / correction1;  // (A3)
+    const double v_hat = v / correction2;  // (A4)
+    theta = theta - lr * m_hat / (sqrt(v_hat) + eps);  // (A5)
+    """,
     "minigru_adam",
 )
 
 
 def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, c_prev: Array) -> None:
-    """Both gates and the memory that the reset gate lets through."""
+    """Compute both gates, which hold z_u and z_r on entry, and rc = gamma_r * c_prev."""
     _gru_gates(c_prev, gamma_u, gamma_r, rc)
 
 
 def gru_memory(c: Array, c_tilde: Array, gamma_u: Array, c_prev: Array) -> None:
-    """The candidate and the new memory."""
+    """Compute the candidate, which holds z_c on entry, and the new memory."""
     _gru_memory(gamma_u, c_prev, c, c_tilde)
 
 
 def gru_memory_backward(
     dc_prev: Array, dz_u: Array, dz_c: Array, gamma_u: Array, c_tilde: Array, c_prev: Array, scratch: Array
 ) -> None:
-    """From the new memory back to the candidate, the update gate and what was kept of the old memory."""
+    """Go back through the memory cell; dc_prev holds dc on entry and its share from the memory cell on return."""
     _gru_memory_backward(gamma_u, c_tilde, c_prev, dc_prev, dz_u, dz_c)
 
 
 def gru_reset_backward(dc_prev: Array, dz_r: Array, drc: Array, gamma_r: Array, rc: Array) -> None:
-    """From the gradient of rc = gamma_r * c_prev to the reset gate and the old memory."""
+    """Compute dz_r from drc, and add the reset-gate term to dc_prev."""
     _gru_reset_backward(drc, gamma_r, rc, dc_prev, dz_r)
 
 
 def flush(d: Array) -> None:
-    """Nothing: CuPy compiles float32 kernels that take subnormal numbers for zero, and float64 is as fast with them."""
+    """Do nothing: CuPy compiles float32 kernels to flush subnormal numbers, and they do not slow float64 down."""
 
 
 def rnn_state(a: Array) -> None:
-    """Activation of the plain RNN."""
-    cupy.tanh(a, out=a)  # (R1)
+    """Compute the activation of the plain RNN, which holds z_a on entry."""
+    z_a = a
+    cupy.tanh(z_a, out=a)  # (R1)
 
 
 def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
-    """From the activation of the plain RNN to its pre-activation."""
+    """Go back through the activation of the plain RNN."""
     _rnn_state_backward(da, a, dz_a)
 
 
 def softmax_cross_entropy(
     dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, labels: Array, classes: Array
 ) -> Array:
-    """Mean cross-entropy of logits, which are in log_p, and its gradient; the loss stays on the device."""
-    (B, K), REAL, LABEL = log_p.shape, log_p.dtype.name, labels.dtype.name
+    """Return the mean cross-entropy, on the device, and compute dlogits; log_p holds the logits."""
+    logits = log_p
+    (B, K), REAL, LABEL = logits.shape, logits.dtype.name, labels.dtype.name
     kernel = cuda.kernel("softmax_cross_entropy", "softmax_cross_entropy", REAL=REAL, LABEL=LABEL, THREADS=THREADS)
-    loss = cupy.empty((), log_p.dtype)
-    arrays = (log_p, cupy.ascontiguousarray(labels), dlogits, loss)
+    loss = cupy.empty((), logits.dtype)
+    arrays = (logits, cupy.ascontiguousarray(labels), dlogits, loss)
     kernel((1,), (THREADS,), (*arrays, np.int32(B), np.int32(K)))  # (S1) (S2) (S3) (dS)
     return loss
 
@@ -140,5 +155,5 @@ def adam(
     correction1: float,
     correction2: float,
 ) -> None:
-    """One step of Adam over the flat vector."""
+    """Take one step of Adam over the flat vector."""
     _adam(g, lr, beta1, beta2, eps, correction1, correction2, theta, m, v)

@@ -1,14 +1,17 @@
-// The recurrence of the GRU as one kernel: a single launch forward, and a single one backward, for a whole sequence.
+// The recurrence of the GRU as one persistent kernel: one launch runs all T steps forward, and one runs them backward.
+// The recurrent weights are read once and stay in registers (Diamos et al. 2016, "Persistent RNNs: Stashing Recurrent
+// Weights On-Chip", ICML). docs/gpu.md derives both kernels from the equations.
 //
-// Samples never meet, so a block takes SAMPLES of them from the first step to the last and waits for no other block.
-// Each thread keeps a tile of the three recurrent matrices U = W[:H] in its registers for all T steps; what changes from
-// step to step is in shared memory. A thread works in two ways in turn, with a barrier between them:
-//   - in a product it multiplies its tile: it takes ROWS terms of the sums of COLUMNS elements of the result;
-//   - between products it owns one element [s][j] of the memory, adds up that element's sums, and does what the
-//     equations do elementwise.
-// Compiled with REAL (float or double), ROWS and COLUMNS of a tile, WIDTH (H, rounded up to a multiple of ROWS * COLUMNS)
-// and SAMPLES (at most WIDTH / (ROWS * COLUMNS), so that there is a thread for each element). What lies beyond H or B
-// counts as zero. docs/gpu.md walks through it.
+// Samples are independent, so each block takes SAMPLES of them through all steps and waits for no other block.
+// Each thread keeps a tile of each of the three recurrent matrices U = W[:H] in registers. What changes from step to
+// step is in shared memory. A thread alternates between two roles, with a barrier between them:
+//   - in a product it multiplies its tiles: ROWS terms of the sum for each of COLUMNS elements of the result;
+//   - between products it owns one element [s][j]: it adds up the sum for that element and computes the elementwise
+//     part of the equations.
+// A slice is a group of threads that hold the same ROWS rows of U; GROUP is the number of threads in it.
+//
+// Macros: REAL (float or double), ROWS and COLUMNS of a tile, WIDTH (H rounded up to a multiple of ROWS * COLUMNS) and
+// SAMPLES (at most WIDTH / (ROWS * COLUMNS), so that each element has a thread). Elements beyond H or B are zero.
 
 constexpr int SLICES = WIDTH / ROWS, GROUP = WIDTH / COLUMNS, THREADS = SLICES * GROUP;
 
@@ -16,52 +19,57 @@ typedef REAL Tile[ROWS][COLUMNS];
 typedef REAL State[SAMPLES][WIDTH];
 typedef REAL Sums[SLICES][SAMPLES][WIDTH];  // [p][s][j]: the terms of slice p in the sum for element [s][j]
 
-// Fill this thread's tile of U, or of its transpose with down = 1 and across = H.
+__device__ REAL sigmoid(REAL z)
+{
+    return (1 + tanh(z / 2)) / 2;  // (F3)
+}
+
+// Load this thread's tile of U (down = H, across = 1), or of its transpose (down = 1, across = H).
 __device__ void load(Tile& w, const REAL* U, int H, int down, int across)
 {
 #pragma unroll
-    for (int r = 0; r < ROWS; ++r)
+    for (int row = 0; row < ROWS; ++row)
 #pragma unroll
-        for (int n = 0; n < COLUMNS; ++n) {
-            const int k = threadIdx.x / GROUP * ROWS + r, j = threadIdx.x % GROUP + n * GROUP;
-            w[r][n] = k < H && j < H ? U[k * down + j * across] : 0;
+        for (int column = 0; column < COLUMNS; ++column) {
+            const int k = threadIdx.x / GROUP * ROWS + row, j = threadIdx.x % GROUP + column * GROUP;
+            w[row][column] = k < H && j < H ? U[k * down + j * across] : 0;
         }
 }
 
-// This thread's terms in the product of the row `state[s]` with the matrix that `w` is a tile of.
+// Store this thread's terms of the product of the row `state[s]` and the matrix that `w` is a tile of.
 __device__ void multiply(const State& state, const Tile& w, Sums& sums, int s)
 {
     const int slice = threadIdx.x / GROUP;
     REAL sum[COLUMNS] = {};
 #pragma unroll
-    for (int r = 0; r < ROWS; ++r)
+    for (int row = 0; row < ROWS; ++row)
 #pragma unroll
-        for (int n = 0; n < COLUMNS; ++n)
-            sum[n] += state[s][slice * ROWS + r] * w[r][n];
+        for (int column = 0; column < COLUMNS; ++column)
+            sum[column] += state[s][slice * ROWS + row] * w[row][column];
 #pragma unroll
-    for (int n = 0; n < COLUMNS; ++n)
-        sums[slice][s][threadIdx.x % GROUP + n * GROUP] = sum[n];
+    for (int column = 0; column < COLUMNS; ++column)
+        sums[slice][s][threadIdx.x % GROUP + column * GROUP] = sum[column];
 }
 
-// Element [s][j] of a product, once every thread has left its terms.
+// Return element [s][j] of a product, once all threads have stored their terms.
 __device__ REAL total(const Sums& sums, int s, int j)
 {
-    REAL z = 0;
+    REAL sum = 0;
     for (int p = 0; p < SLICES; ++p)
-        z += sums[p][s][j];
-    return z;
+        sum += sums[p][s][j];
+    return sum;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) gru_forward(
     const REAL* U_u, const REAL* U_r, const REAL* U_c,  // (H, H)
     REAL* c,                                            // (T + 1, B, H), of which c[0] is given
-    REAL* gamma_u, REAL* gamma_r, REAL* c_tilde,        // (T, B, H); come in as what x and b give to z_u, z_r, z_c
+    REAL* gamma_u, REAL* gamma_r, REAL* c_tilde,        // (T, B, H), on entry what x and b add to z_u, z_r, z_c
     REAL* rc,                                           // (T, B, H)
     int T, int B, int H)
 {
     __shared__ __align__(16) State c_all, rc_all;
     __shared__ Sums sums_u, sums_r;
-    Sums& sums_c = sums_u;  // by then the totals of sums_u have been taken
+    Sums& sums_c = sums_u;  // free again: the totals of sums_u are taken before the product with U_c
     Tile w_u, w_r, w_c;
     load(w_u, U_u, H, H, 1);
     load(w_r, U_r, H, H, 1);
@@ -71,7 +79,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_forward(
     const bool mine = s < SAMPLES && b < B && j < H;
     const long long step = (long long)B * H;
     long long i = (long long)b * H + j;  // element [t][b][j]
-    REAL c_prev = mine ? c[i] : 0, z_u = 0, z_r = 0, z_c = 0;
+    REAL c_prev = mine ? c[i] : 0, from_x_u = 0, from_x_r = 0, from_x_c = 0, u = 0;
     if (s < SAMPLES) {
         c_all[s][j] = c_prev;
         rc_all[s][j] = 0;
@@ -79,46 +87,49 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_forward(
     __syncthreads();
 
     for (int t = 0; t < T; ++t, i += step) {
-        if (mine) {  // asked for early: the memory answers while the products are computed
-            z_u = gamma_u[i];
-            z_r = gamma_r[i];
-            z_c = c_tilde[i];
+        if (mine) {  // load early, so that global-memory latency overlaps the products
+            from_x_u = gamma_u[i];
+            from_x_r = gamma_r[i];
+            from_x_c = c_tilde[i];
         }
         for (int n = 0; n < SAMPLES; ++n) {
-            multiply(c_all, w_u, sums_u, n);  // (G1)
-            multiply(c_all, w_r, sums_r, n);  // (G2)
+            multiply(c_all, w_u, sums_u, n);  // c_prev U_u
+            multiply(c_all, w_r, sums_r, n);  // c_prev U_r
         }
         __syncthreads();
         if (mine) {
-            gamma_u[i] = z_u = (1 + tanh((z_u + total(sums_u, s, j)) / 2)) / 2;  // (G1) (F3)
-            gamma_r[i] = z_r = (1 + tanh((z_r + total(sums_r, s, j)) / 2)) / 2;  // (G2) (F3)
-            rc[i] = rc_all[s][j] = z_r * c_prev;  // (G3)
+            const REAL z_u = from_x_u + total(sums_u, s, j);
+            gamma_u[i] = u = sigmoid(z_u);  // (G1)
+            const REAL z_r = from_x_r + total(sums_r, s, j);
+            const REAL r = gamma_r[i] = sigmoid(z_r);  // (G2)
+            rc[i] = rc_all[s][j] = r * c_prev;  // (G3)
         }
         __syncthreads();
         for (int n = 0; n < SAMPLES; ++n)
-            multiply(rc_all, w_c, sums_c, n);  // (G3)
+            multiply(rc_all, w_c, sums_c, n);  // rc U_c
         __syncthreads();
         if (mine) {
-            c_tilde[i] = z_c = tanh(z_c + total(sums_c, s, j));  // (G3)
-            c_prev = c_prev + z_u * (z_c - c_prev);  // (G4) (F4)
-            c[i + step] = c_all[s][j] = c_prev;
+            const REAL z_c = from_x_c + total(sums_c, s, j);
+            const REAL tilde = c_tilde[i] = tanh(z_c);  // (G3)
+            c[i + step] = c_all[s][j] = c_prev + u * (tilde - c_prev);  // (G4) (F4)
+            c_prev = c_all[s][j];
         }
         __syncthreads();
     }
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) gru_backward(
-    const REAL* U_u, const REAL* U_r, const REAL* U_c,                                         // (H, H)
-    const REAL* c,                                                                             // (T + 1, B, H)
-    const REAL* gamma_u, const REAL* gamma_r, const REAL* c_tilde, const REAL* rc,             // (T, B, H)
-    const REAL* dstates, int every_state,  // (T, B, H), read only where every_state is not 0
+    const REAL* U_u, const REAL* U_r, const REAL* U_c,                              // (H, H)
+    const REAL* c,                                                                  // (T + 1, B, H)
+    const REAL* gamma_u, const REAL* gamma_r, const REAL* c_tilde, const REAL* rc,  // (T, B, H)
+    const REAL* dstates, int every_state,  // (T, B, H), read only if every_state is not 0
     REAL* dz_u, REAL* dz_r, REAL* dz_c,    // (T, B, H)
-    REAL* dc,                              // (B, H), the gradient of the last memory, then that of the first
+    REAL* dc_ends,                         // (B, H), on entry dc of the last memory, on return dc of c[0]
     int T, int B, int H)
 {
     __shared__ __align__(16) State dz_u_all, dz_r_all, dz_c_all;
     __shared__ Sums sums_u, sums_c;
-    Sums& sums_r = sums_u;  // by then the totals of sums_u have been taken
+    Sums& sums_r = sums_u;  // free again: the totals of sums_u are taken before the product with U_r
     Tile w_u, w_r, w_c;
     load(w_u, U_u, H, 1, H);
     load(w_r, U_r, H, 1, H);
@@ -127,42 +138,43 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_backward(
     const int s = threadIdx.x / WIDTH, j = threadIdx.x % WIDTH, b = blockIdx.x * SAMPLES + s;
     const bool mine = s < SAMPLES && b < B && j < H;
     const long long step = (long long)B * H;
-    long long i = (long long)b * H + j;
-    REAL d = mine ? dc[i] : 0;
+    long long i = (long long)b * H + j;  // element [t][b][j]
+    REAL dc = mine ? dc_ends[i] : 0;
     if (s < SAMPLES)
         dz_u_all[s][j] = dz_r_all[s][j] = dz_c_all[s][j] = 0;
     i += (T - 1) * step;
 
     for (int t = T - 1; t >= 0; --t, i -= step) {
-        REAL r = 0, reset = 0;
+        REAL r = 0, rc_i = 0, dc_prev = 0;
         if (mine) {
-            const REAL u = gamma_u[i], tilde = c_tilde[i];
+            const REAL u = gamma_u[i], tilde = c_tilde[i], c_prev = c[i];
             r = gamma_r[i];
-            reset = rc[i];
+            rc_i = rc[i];
             if (every_state)
-                d = d + dstates[i];
-            dz_u[i] = dz_u_all[s][j] = d * (tilde - c[i]) * u * (1 - u);     // (dG4) (dG1)
-            dz_c[i] = dz_c_all[s][j] = d * u * (1 - tilde * tilde);          // (dG4) (dG3)
-            d = d * (1 - u);                                                 // (dG4)
+                dc = dc + dstates[i];
+            dz_u[i] = dz_u_all[s][j] = dc * (tilde - c_prev) * u * (1 - u);  // (dG4) (dG1)
+            dz_c[i] = dz_c_all[s][j] = dc * u * (1 - tilde * tilde);  // (dG4) (dG3)
+            dc_prev = dc * (1 - u);  // (dG4)
         }
         __syncthreads();
         for (int n = 0; n < SAMPLES; ++n) {
-            multiply(dz_u_all, w_u, sums_u, n);  // (dG1)
-            multiply(dz_c_all, w_c, sums_c, n);  // (dG3)
+            multiply(dz_u_all, w_u, sums_u, n);  // dz_u U_u^T
+            multiply(dz_c_all, w_c, sums_c, n);  // dz_c U_c^T
         }
         __syncthreads();
         if (mine) {
-            const REAL drc = total(sums_c, s, j);                            // (dG3)
-            dz_r[i] = dz_r_all[s][j] = drc * reset * (1 - r);                // (dG3) (dG2)
-            d = d + drc * r + total(sums_u, s, j);                           // (dG3) (dG1)
+            const REAL drc = total(sums_c, s, j);  // (dG3)
+            dz_r[i] = dz_r_all[s][j] = drc * rc_i * (1 - r);  // (dG3) (dG2)
+            dc_prev = dc_prev + drc * r;  // (dG3)
+            dc_prev = dc_prev + total(sums_u, s, j);  // (dG1)
         }
         __syncthreads();
         for (int n = 0; n < SAMPLES; ++n)
-            multiply(dz_r_all, w_r, sums_r, n);  // (dG2)
+            multiply(dz_r_all, w_r, sums_r, n);  // dz_r U_r^T
         __syncthreads();
         if (mine)
-            d = d + total(sums_r, s, j);  // (dG2)
+            dc = dc_prev + total(sums_r, s, j);  // (dG2)
     }
     if (mine)
-        dc[(long long)b * H + j] = d;
+        dc_ends[(long long)b * H + j] = dc;
 }

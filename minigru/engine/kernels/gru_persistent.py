@@ -1,13 +1,13 @@
-"""The recurrence of the GRU as one CUDA kernel, for the sizes that fit: compiles ``gru_persistent.cu`` and launches it.
+"""The recurrence of the GRU as one persistent CUDA kernel: compiles and launches ``gru_persistent.cu``.
 
-Arrays are C-contiguous and of one dtype. U_u, U_r and U_c are the rows of the weights that meet the memory, (H, H).
-c is (T + 1, B, H), from the initial memory on; every other array is (T, B, H) unless said otherwise.
+Arrays are C-contiguous and of one dtype. U_u, U_r and U_c (H, H) are the rows of the weights that meet the memory.
+c (T + 1, B, H) begins with the initial memory. All other arrays are (T, B, H) unless a docstring gives another shape.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cupy
 import numpy as np
@@ -16,22 +16,22 @@ from . import cuda
 
 Array: TypeAlias = "cupy.ndarray"
 
-ROWS, COLUMNS = 16, 2  # of each recurrent matrix, in the registers of one thread
-LARGEST = {"float32": 128, "float64": 64}  # H whose three recurrent matrices the registers of one block can hold
+ROWS, COLUMNS = 16, 2  # of the tile of each recurrent matrix that one thread keeps in registers
+LARGEST = {"float32": 128, "float64": 64}  # H whose three recurrent matrices fit into the registers of one block
 
 
 def fits(H: int, dtype: np.dtype) -> bool:
-    """Return whether the kernels take this size; any T, B and D will do."""
+    """Return whether the kernels support this size; they support any T, B and D."""
     return LARGEST[dtype.name] >= H
 
 
 def forward(
     U_u: Array, U_r: Array, U_c: Array, c: Array, gamma_u: Array, gamma_r: Array, c_tilde: Array, rc: Array
 ) -> None:
-    """All steps forward, (G1) to (G4).
+    """Run all steps forward, (G1) to (G4).
 
-    gamma_u, gamma_r and c_tilde come in as what the inputs and the biases contribute to z_u, z_r and z_c, and of c the
-    initial memory c[0] is given.
+    On entry gamma_u, gamma_r and c_tilde hold what the inputs and the biases add to z_u, z_r and z_c. c[0] holds the
+    initial memory.
     """
     _launch("gru_forward", gamma_u.shape, (U_u, U_r, U_c, c, gamma_u, gamma_r, c_tilde, rc))
 
@@ -51,22 +51,23 @@ def backward(
     dz_c: Array,
     dc: Array,
 ) -> None:
-    """All steps backward, (dG4) to (dG1).
+    """Run all steps backward, (dG4) to (dG1).
 
-    dc is (B, H); it comes in as the gradient of the last memory and goes out as that of the initial one. dstates adds
-    to the gradient of every memory, unless it is None.
+    dc (B, H) holds the gradient of the last memory on entry and the gradient of the initial memory on return. dstates
+    holds the gradient of every memory from outside the recurrence, or is None.
     """
     every_state = np.int32(dstates is not None)
+    # Without dstates the kernel reads none; c takes its place, since a launch needs a pointer.
     dstates = cupy.ascontiguousarray(c if dstates is None else dstates, c.dtype)
     arrays = (U_u, U_r, U_c, c, gamma_u, gamma_r, c_tilde, rc, dstates, every_state, dz_u, dz_r, dz_c, dc)
     _launch("gru_backward", gamma_u.shape, arrays)
 
 
-def _launch(name: str, shape: tuple[int, int, int], arguments: tuple[Any, ...]) -> None:
+def _launch(name: str, shape: tuple[int, int, int], arguments: tuple[Array | np.int32, ...]) -> None:
     (T, B, H), REAL, tile = shape, arguments[0].dtype.name, ROWS * COLUMNS
     width = -(-H // tile) * tile
     threads = width * width // tile
-    # As few samples a block as keep every multiprocessor busy, and no more than leave each element a thread of its own.
+    # Few samples per block keep every multiprocessor busy; at most one element per thread.
     samples = min(threads // width, -(-B // _processors(cupy.cuda.runtime.getDevice())))
     macros = {"REAL": REAL, "ROWS": ROWS, "COLUMNS": COLUMNS, "WIDTH": width, "SAMPLES": samples}
     kernel, blocks = cuda.kernel("gru_persistent", name, **macros), -(-B // samples)

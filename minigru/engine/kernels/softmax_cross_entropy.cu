@@ -1,5 +1,5 @@
-// The loss and its gradient in one kernel, run by one block: a thread takes every THREADS-th row of the batch.
-// Compiled with REAL (float or double), LABEL (the integer type of the labels) and THREADS (a power of two).
+// The loss and its gradient as one kernel, run by one block: each thread takes every THREADS-th row of the batch.
+// Macros: REAL (float or double), LABEL (the integer type of the labels) and THREADS (a power of two).
 
 extern "C" __global__ void softmax_cross_entropy(
     const REAL* logits,   // (B, K)
@@ -9,25 +9,26 @@ extern "C" __global__ void softmax_cross_entropy(
     int B, int K)
 {
     __shared__ REAL sums[THREADS];
-    REAL nats = 0;
-    for (int i = threadIdx.x; i < B; i += THREADS) {
-        const REAL* row = logits + (long long)i * K;
-        REAL* drow = dlogits + (long long)i * K;
-        REAL highest = row[0], sum = 0;
+    REAL sum_of_losses = 0;
+    for (int n = threadIdx.x; n < B; n += THREADS) {
+        const REAL* l = logits + (long long)n * K;
+        REAL* dl = dlogits + (long long)n * K;
+        REAL highest = l[0], sum = 0;
         for (int k = 1; k < K; ++k)
-            highest = row[k] > highest ? row[k] : highest;
+            highest = l[k] > highest ? l[k] : highest;
         for (int k = 0; k < K; ++k)
-            sum += exp(row[k] - highest);  // (S1)
+            sum += exp(l[k] - highest);
         const REAL log_sum = log(sum);
-        const LABEL label = labels[i];
+        const LABEL label = labels[n];
         for (int k = 0; k < K; ++k) {
-            const REAL log_p = row[k] - highest - log_sum;  // (S1) (S2)
+            const REAL s = l[k] - highest;  // (S1)
+            const REAL log_p = s - log_sum;  // (S2)
             const REAL y = k == label;
-            nats -= y * log_p;               // (S3)
-            drow[k] = (exp(log_p) - y) / B;  // (dS)
+            sum_of_losses -= y * log_p;
+            dl[k] = (exp(log_p) - y) / B;  // (dS)
         }
     }
-    sums[threadIdx.x] = nats;
+    sums[threadIdx.x] = sum_of_losses;
     for (int half = THREADS / 2; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half)
