@@ -86,11 +86,13 @@ def _host_side(value: Any) -> Any:
     return value
 
 
-def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> FakeArray:
+def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if function is not np.ascontiguousarray:  # the engine's arrays are contiguous, so it launches nothing
         launches.append(Launch(function.__name__))
     result = function(*map(_host_side, args), **{name: _host_side(value) for name, value in kwargs.items()})
-    return kwargs["out"] if kwargs.get("out") is not None else FakeArray(result)
+    if kwargs.get("out") is not None:
+        return kwargs["out"]
+    return tuple(map(FakeArray, result)) if isinstance(result, tuple) else FakeArray(result)
 
 
 def _reader(kind: Callable[[Any], Any]) -> Callable[..., Any]:

@@ -156,7 +156,8 @@ def sentence(text: str) -> Sentences:
         raise ValueError(f"{checks.shown(unknown[0])} is not in the vocabulary; expected words of: {' '.join(WORDS)}")
     if len(words) < 2 or words[0] != "the" or words[1] not in SINGULAR + PLURAL:
         raise ValueError(
-            f"{checks.shown(text)} does not begin with a subject; expected 'the', then one of: {' '.join(SINGULAR + PLURAL)}"
+            f"{checks.shown(text)} does not begin with a subject; expected 'the', then one of: "
+            f"{' '.join(SINGULAR + PLURAL)}"
         )
     return Sentences(np.array([[WORDS.index(word) for word in words]]))
 

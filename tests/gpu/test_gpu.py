@@ -170,7 +170,7 @@ def test_a_hundred_steps_of_training_have_the_same_losses(cell, either, rng):
 def test_two_sizes_in_turn_and_gradients_at_every_state_or_at_the_last(either, rng):
     layers = [minigru.GRU(3, 40, backend, "float64") for backend in (either, "numpy")]
     for name, value in randomise(layers[1], rng).items():
-        layers[0].set(name, value)
+        layers[0].params[name] = value
     for T, B in [(4, 3), (2, 6), (4, 3), (1, 1), (2, 6)]:
         x, c_0, dlast, dstates = (rng.standard_normal(s) for s in [(T, B, 3), (B, 40), (B, 40), (T, B, 40)])
         for given in [(dlast, None), (None, dstates), (dlast, dstates)]:
