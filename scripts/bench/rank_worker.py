@@ -15,6 +15,7 @@ from baselines import Engine
 from mpi4py import MPI
 from threadpoolctl import threadpool_limits
 
+from minigru import SequenceClassifier
 from minigru.training.parallel import Ranks
 
 
@@ -34,6 +35,14 @@ def orders(comm: Any) -> Any:
         yield json.loads(line)
 
 
+def gradient(ranks: Ranks, model: SequenceClassifier, x: np.ndarray, y: np.ndarray) -> Any:
+    """Compute the gradient of a batch, of which this rank has its share; return the loss."""
+    mine, weight = ranks.share(np.arange(len(x)))
+    loss = model.loss(x[mine], y[mine])
+    model.backward()
+    return ranks.average(model, loss, weight)
+
+
 def main() -> None:
     """Serve until the end of the orders."""
     comm = MPI.COMM_WORLD
@@ -45,15 +54,15 @@ def main() -> None:
             with np.load(order["batch"]) as stored:
                 params = dict(stored)
             x, y = params.pop("x"), params.pop("y")
-            engine, chosen = Engine(params), np.arange(len(x))
+            engine = Engine(params)
         if "loss" in order:
-            answer = float(ranks.gradient(engine.model, x, y, chosen, False)[0])
+            answer = float(gradient(ranks, engine.model, x, y))
         if "save" in order and comm.rank == 0:
             np.savez(order["save"], **getattr(engine.model, order["which"]))
         comm.Barrier()
         start = time.perf_counter()
         for _ in range(order.get("steps", 0)):
-            ranks.gradient(engine.model, x, y, chosen, False)
+            gradient(ranks, engine.model, x, y)
             engine.adam.step()
         if "sums" in order:
             message = np.zeros(order["elements"], np.float32)

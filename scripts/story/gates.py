@@ -20,8 +20,8 @@ from minigru import BackendUnavailable, SequenceClassifier, cli
 from minigru.experiments import trace
 from minigru.experiments.trace import Trace
 from minigru.plots import digits as digit_plots
-from minigru.training import data, trained
-from minigru.training.checkpoint import CheckpointError
+from minigru.training import data
+from minigru.training.checkpoint import CheckpointError, load_model
 from minigru.training.config import Config
 from minigru.training.data import Dataset, DataUnavailable
 from minigru.training.trainer import Diverged, Trainer
@@ -58,7 +58,7 @@ def images(name: str, index: int) -> Dataset:
 def obtain(options: argparse.Namespace) -> tuple[SequenceClassifier, Config, Dataset]:
     """Return a trained GRU, what it was trained with, and the images."""
     if options.checkpoint:
-        model, config = trained.load(options.checkpoint, options.backend)
+        model, config = load_model(options.checkpoint, options.backend)
         if config.model != "gru":
             raise ValueError(
                 f"{options.checkpoint} is a plain RNN, which has no gates; expected a run with --model gru"

@@ -13,7 +13,6 @@ from pathlib import Path
 from minigru import cli
 from minigru.training import checkpoint
 from minigru.training.checkpoint import CheckpointError
-from minigru.training.config import saved
 
 HERE = Path(__file__).resolve().parent
 FIVE = HERE.parent / "docs" / "figures" / "five.png"
@@ -24,11 +23,11 @@ def training(run: Path, data: str) -> list[list[str]]:
     path = run / "checkpoint.npz"
     if not path.exists():
         return [["train_mnist.py", "--data", data, "--out", str(run)]]
-    _, meta = checkpoint.read(path)
-    config = saved(path, meta)
+    saved = checkpoint.read(path)
+    config = saved.config
     if (config.model, config.data) != ("gru", data):
         raise ValueError(f"{run} holds a {config.model} trained on {config.data}; expected a gru on {data}, in --run")
-    return [["train_mnist.py", "--out", str(run), "--resume"]] if meta["epoch"] < config.epochs else []
+    return [["train_mnist.py", "--out", str(run), "--resume"]] if saved.epoch < config.epochs else []
 
 
 def commands(run: Path, out: Path, data: str) -> list[list[str]]:

@@ -23,8 +23,8 @@ from minigru import cli
 from minigru.experiments import tasks, trace
 from minigru.plots import digits as digit_plots
 from minigru.plots import story as story_plots
-from minigru.training import checkpoint, data, trained
-from minigru.training.checkpoint import CheckpointError
+from minigru.training import data
+from minigru.training.checkpoint import load_model
 from minigru.training.config import Config
 from minigru.training.trainer import Trainer
 
@@ -91,22 +91,9 @@ def assert_pictures(folder, *names):
 def test_a_trained_model_is_the_one_that_was_saved(which, request, dataset):
     folder, trainer = request.getfixturevalue(which)
     for path in (folder, folder / "checkpoint.npz"):
-        model, config = trained.load(path)
+        model, config = load_model(path)
         assert np.array_equal(model.logits(dataset.x_test), trainer.model.logits(dataset.x_test))
         assert config == trainer.config
-
-
-@pytest.mark.parametrize("damage", ["no linear.b", "scalar weight", "thin weight"])
-def test_a_checkpoint_without_its_arrays_is_refused(damage, run, tmp_path):
-    arrays, meta = checkpoint.read(run[0] / "checkpoint.npz")
-    if damage == "no linear.b":
-        del arrays["linear.b"]
-    else:
-        arrays["gru.W_u"] = np.array(1.0) if damage == "scalar weight" else arrays["gru.W_u"][:16]
-    path = tmp_path / "checkpoint.npz"
-    np.savez(path, **arrays, meta=np.array(json.dumps(meta)))
-    with pytest.raises(CheckpointError, match="are not those of a model"):
-        trained.load(path)
 
 
 # --- Why not a plain RNN ---------------------------------------------------------------------------------------------
@@ -529,9 +516,8 @@ def test_predict_of_a_picture_shows_what_the_model_saw(run, call, tmp_path, monk
     assert out.splitlines()[1].split()[:3] == ["five.png", str(probabilities.argmax()), "?"]
 
 
-@pytest.mark.parametrize("worst", [["-"], ["--image", "-"]])
-def test_the_worst_mistakes_come_first(worst, run, call, tmp_path, dataset):
-    status, out, _ = call(predict, run[0], *worst, "--out", tmp_path / "f")
+def test_the_worst_mistakes_come_first(run, call, tmp_path, dataset):
+    status, out, _ = call(predict, run[0], "-", "--out", tmp_path / "f")
     assert status == 0
     assert_pictures(tmp_path / "f", "predict_worst")
     rows = [line.split() for line in out.splitlines()[1:] if line.startswith("test")]
@@ -581,7 +567,7 @@ def bad_files(folder):
 BAD = [
     (predict, ["{tmp}/nothing"], "there is no checkpoint {tmp}/nothing"),
     (predict, ["{tmp}"], "there is no checkpoint {tmp}/checkpoint.npz"),
-    (predict, ["{tmp}/foreign.npz"], "not a checkpoint of minigru (no NumPy archive, or not a whole one)"),
+    (predict, ["{tmp}/foreign.npz"], "not a checkpoint of minigru (not a NumPy archive, or only a part of one)"),
     (predict, ["{tmp}/other.npz"], "is damaged or is not a checkpoint of minigru"),
     (predict, ["{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
     (predict, ["{run}", "--index", "-1"], "--index is -1; expected 0 to 359"),
@@ -593,9 +579,9 @@ BAD = [
     (predict, ["{run}", "--image", ""], "--image is empty"),
     (predict, ["{run}", "--image", "{tmp}"], "{tmp} is a folder; expected an image"),
     (predict, ["{run}", "five.png"], "five.png"),
-    (predict, ["{run}", "--out", "{tmp}/file"], "is no folder that can be written to"),
-    (predict, ["{run}", "--out", "{tmp}/file/below"], "is no folder that can be written to"),
-    (predict, ["{run}", "--out", ""], "is no folder that can be written to"),
+    (predict, ["{run}", "--out", "{tmp}/file"], "is not a folder that can be written to"),
+    (predict, ["{run}", "--out", "{tmp}/file/below"], "is not a folder that can be written to"),
+    (predict, ["{run}", "--out", ""], "is not a folder that can be written to"),
     (gates, ["--checkpoint", "{tmp}/nothing"], "there is no checkpoint"),
     (gates, ["--checkpoint", "{rnn}"], "is a plain RNN, which has no gates"),
     (gates, ["--checkpoint", "{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
@@ -607,8 +593,8 @@ BAD = [
     (make_figures, ["--run", "{rnn}", "--data", "digits"], "holds a rnn trained on digits; expected a gru"),
     (show_batch, ["--seed", "-1"], "-1 is negative"),
     (agreement, ["--sentence", "the walrus slept"], "'walrus' is not in the vocabulary"),
-    (agreement, ["--lr", "-1"], "-1 is no learning rate"),
-    (vanishing_gradient, ["--lr", "nan"], "nan is no learning rate"),
+    (agreement, ["--lr", "-1"], "-1 is not a learning rate"),
+    (vanishing_gradient, ["--lr", "nan"], "nan is not a learning rate"),
     (vanishing_gradient, ["--lengths", "1"], "--lengths holds 1"),
     (vanishing_gradient, ["--lengths", "1000000000"], "--lengths holds 1000000000; expected at most 10,000"),
     (vanishing_gradient, ["--steps", "0"], "0 is not positive"),
@@ -662,9 +648,9 @@ def test_make_figures_runs_each_script_of_the_story(call, tmp_path, run):
 
 
 def test_make_figures_goes_on_with_a_stopped_training(run, tmp_path):
-    arrays, meta = checkpoint.read(run[0] / "checkpoint.npz")
-    meta["epoch"] = 2
-    np.savez(tmp_path / "checkpoint.npz", **arrays, meta=np.array(json.dumps(meta)))
+    arrays = dict(np.load(run[0] / "checkpoint.npz"))
+    arrays["meta"] = np.array(json.dumps(json.loads(str(arrays["meta"])) | {"epoch": 2}))
+    np.savez(tmp_path / "checkpoint.npz", **arrays)
     assert make_figures.training(tmp_path, "digits") == [["train_mnist.py", "--out", str(tmp_path), "--resume"]]
 
 
