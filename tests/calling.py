@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
 
-def call(script: ModuleType, *arguments: object) -> SimpleNamespace:
+def call(script: ModuleType | SimpleNamespace, *arguments: object) -> SimpleNamespace:
     """Call a script's ``main()``; return what `subprocess.run` would: returncode, stdout, stderr."""
     out, err = io.StringIO(), io.StringIO()
     line = [f"{script.__name__}.py", *map(str, arguments)]

@@ -348,7 +348,7 @@ def test_what_one_rank_cannot_do_ends_all_and_one_rank_says_why():
     [
         (("--bogus",), "unrecognized arguments", 2),
         (("--out", "nowhere", "--resume"), "there is no checkpoint", 2),
-        (("--data", "digits", "--lr", "1e38", "--epochs", "1"), "the loss is nan at step", 1),
+        ((*DIGITS, "--lr", "1e38"), "the loss is nan at step", 1),
     ],
     ids=["option", "checkpoint", "diverged"],
 )
@@ -361,8 +361,8 @@ def test_an_error_is_said_once_and_ends_all(options, words, status, tmp_path, mo
 
 @needs_mpi
 def test_bench_times_several_ranks(tmp_path):
-    sizes = ("--batch", "3", "--length", "3", "--inputs", "2", "--hidden-size", "4", "--rounds", "2", "--threads", "1")
+    sizes = ("--batch", "3", "--length", "3", "--inputs", "2", "--hidden-size", "4", "--rounds", "1", "--threads", "1")
     result = run_script("bench.py", *sizes, "--ranks", "2", "--only", "steps", "ranks")
     assert result.returncode == 0, result.stderr
-    for words in ("minigru, 2 ranks", "The sum over 2 ranks", "A model, not a measurement"):
+    for words in ("minigru, 2 ranks", "The sum over 2 ranks"):
         assert words in result.stdout
