@@ -70,8 +70,8 @@ def flag(name: str) -> str:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Offer every attribute of `Config` as an option."""
     for option in fields(Config):
-        text = f"{option.metadata['help']} (default: {option.default})"
-        parser.add_argument(flag(option.name), metavar=option.metadata["metavar"], help=text)
+        help, default = option.metadata["help"], "" if option.default is None else f" (default: {option.default})"
+        parser.add_argument(flag(option.name), metavar=option.metadata["metavar"], help=help + default)
 
 
 def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:

@@ -229,4 +229,4 @@ class Trainer:
         kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
         epoch, batch = (step - 1) // self._batches + 1, (step - 1) % self._batches + 1
         where = f"at step {step} (epoch {epoch}, batch {batch})"
-        return Diverged(f"{what} {where}; {kept}: try a smaller --lr, or --clip-norm 1")
+        return Diverged(f"{what} {where}; {kept}: try a smaller lr, or clip_norm 1")

@@ -23,12 +23,14 @@ def offline(monkeypatch):
         monkeypatch.setenv(name.upper(), "" if name == "no_proxy" else NOT_THERE)
 
 
+def made_up_images():
+    return np.concatenate([fake_openml.first_rows(), np.zeros((69_997, 784), np.uint8)])
+
+
 @pytest.fixture
 def openml(monkeypatch):
     """Stand in for scikit-learn's reader; return what it answers, which a test may change."""
-    images = np.zeros((70_000, 784), np.uint8)
-    images[:3] = fake_openml.first_rows()
-    answer = SimpleNamespace(data=images, target=fake_openml.labels())
+    answer = SimpleNamespace(data=made_up_images(), target=fake_openml.labels())
     monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda *args, **options: answer)
     return answer
 
@@ -36,9 +38,7 @@ def openml(monkeypatch):
 def made_up_cache(home, save=np.savez_compressed, **change):
     path = home / "minigru" / "mnist.npz"
     path.parent.mkdir(parents=True)
-    images = np.zeros((70_000, 784), np.uint8)
-    images[:3] = fake_openml.first_rows()
-    save(path, **({"images": images, "labels": fake_openml.labels()} | change))
+    save(path, **({"images": made_up_images(), "labels": fake_openml.labels()} | change))
     return path
 
 

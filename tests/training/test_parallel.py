@@ -237,28 +237,6 @@ def test_a_rank_that_dies_ends_the_job_and_leaves_the_last_checkpoint(tmp_path):
     assert call(train_mnist, "--out", tmp_path, "--resume").returncode == 0
 
 
-PREPARING = """
-import os, runpy, signal, sys
-from minigru.training import data
-load = data.load
-def interrupted(*arguments):
-    os.kill(os.getpid(), signal.SIGINT)
-    return load(*arguments)
-data.load = interrupted
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-@needs_mpi
-def test_ctrl_c_before_the_first_step_ends_all_ranks(tmp_path):
-    result = mpirun(2, "-c", PREPARING, SCRIPT, *DIGITS, "--out", tmp_path / "a")
-    assert result.returncode == 130, result.stderr
-    assert "train_mnist.py: stopped" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not (tmp_path / "a").exists()
-
-
 FAILING = """
 import sys
 from minigru.training import parallel
