@@ -1,4 +1,4 @@
-"""What the scripts share: options that explain themselves, and errors in one sentence."""
+"""What the scripts share: options, figures, errors in one sentence, exit statuses."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from .engine.backend import BACKENDS
+from .engine.backend import BACKENDS, BackendUnavailable
+from .training.checkpoint import CheckpointError
+from .training.data import DataUnavailable
 from .training.files import replace_file
+from .training.parallel import EndedElsewhere, MPIUnavailable, Ranks, connect
+
+Options = TypeVar("Options")
 
 BLAS_VARIABLES = {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"}
 
@@ -27,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and where to read on, and exit."""
+        """Print the message, and exit."""
         self.exit(2, f"{self.prog}: {message}; --help lists the options\n")
 
 
@@ -51,68 +56,79 @@ def rate(text: str) -> float:
     """Return a learning rate given as an option."""
     number = float(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no learning rate; expected a finite number above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a learning rate; expected a finite number above 0")
     return number
 
 
 def output_file(text: str) -> Path:
-    """Return the path of a file to be written, given as an option."""
+    """Return the path of a file to write, given as an option."""
     path = Path(text)
     if not text or path.is_dir() or not path.resolve().parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{text!r} is no file in an existing folder")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file in an existing folder")
     if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"{text!r} cannot be written to")
     return path
 
 
 def output_folder(text: str) -> Path:
-    """Return the path of a folder to be written to, there or to be made, given as an option."""
+    """Return the path of a folder to write to, which need not exist, given as an option."""
     path = Path(text)
     there = next(folder for folder in (path, *path.resolve().parents) if folder.exists())
     if not text or not there.is_dir() or not os.access(there, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{text!r} is no folder that can be written to")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder that can be written to")
     return path
 
 
 def figure_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every script that draws figures takes."""
+    """Add the options that all scripts with figures have."""
     parser.add_argument(
         "--backend", choices=BACKENDS, default="numpy", help="array library; cupy needs an NVIDIA GPU (default: numpy)"
     )
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="of everything that is drawn (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     parser.add_argument(
         "--out",
         type=output_folder,
         default="runs/figures",
         metavar="DIR",
-        help="folder of the figures (default: %(default)s)",
+        help="folder for the figures (default: %(default)s)",
     )
 
 
 def write_figures(out: Path, **figures: Any) -> None:
-    """Write each figure as a small PNG file of its name into the folder `out`, made if need be, and say where.
+    """Write each figure as a PNG file of its name into the folder `out`, which is made if need be, and print the path.
 
     Raises
     ------
     OSError
         The folder or a file cannot be written.
     """
-    from PIL import Image
-
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        path, drawn = out / f"{name}.png", io.BytesIO()
-        figure.savefig(drawn, format="png")
-        small = Image.open(drawn).convert("RGB").quantize(256, kmeans=1)  # a palette: a third of the size
-        replace_file(path, lambda file, small=small: small.save(file, "png", optimize=True))  # type: ignore[misc]
-        print(f"Figure: {path}")
+        write_figure(out / f"{name}.png", figure)
+        print(f"Figure: {out / name}.png")
+
+
+def write_figure(path: Path, figure: Any) -> None:
+    """Write a figure as a small PNG file.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    from PIL import Image
+
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    small = Image.open(drawn).convert("RGB").quantize(256, kmeans=1)  # a palette takes a third of the bytes
+    replace_file(path, lambda file: small.save(file, "png", optimize=True))
 
 
 def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: int = 1) -> None:
-    """Let BLAS use `threads` threads from now on; None leaves it to a rule, and that to the environment.
+    """Let BLAS use `threads` threads from now on; None means a rule, unless the environment sets a number.
 
-    The rule is one thread where several processes share the cores, and where the products of a step are so small that
-    a second thread gains little: it mostly waits, and stalls the run as soon as anything else wants the core.
+    The rule is one thread if several processes share the cores, or if the products of a step are small. There a second
+    thread gains little: it mostly waits, and it stalls the run as soon as another program uses its core.
     """
     if threads is None and not BLAS_VARIABLES & os.environ.keys():
         threads = 1 if ranks > 1 or batch_size * hidden_size < 128 * 128 else None
@@ -122,24 +138,54 @@ def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: in
 
 @contextmanager
 def exit_on(status: int, *errors: type[BaseException], silent: bool = False) -> Iterator[None]:
-    """Turn one of `errors` into its message on stderr and an exit with `status`; any other is a bug, and traced."""
+    """Turn one of `errors` into its message on stderr and an exit with `status`; other exceptions pass."""
     try:
         yield
     except BrokenPipeError:
-        raise  # an OSError, but no fault: `run` ends it quietly
+        raise  # an OSError, but not a fault: see `run`
     except errors as error:
         if not silent:
             print(f"{Path(sys.argv[0]).name}: {str(error) or 'stopped'}", file=sys.stderr)
         sys.exit(status)
 
 
+def start(parse_args: Callable[[], Options]) -> tuple[Ranks, Options]:
+    """Return the ranks that mpiexec has started, or one, and the options; rank 0 alone prints about both."""
+    with exit_on(2, MPIUnavailable):
+        ranks = connect()
+    with ranks.first_alone_speaks():
+        return ranks, parse_args()
+
+
+@contextmanager
+def preparing(ranks: Ranks) -> Iterator[None]:
+    """Exit all ranks with 2 and one sentence if an option, a file or the data are wrong."""
+    wrong = (ValueError, MemoryError, BackendUnavailable, CheckpointError, DataUnavailable, OSError)
+    with exit_on(2, *wrong), ranks.together(*wrong, EndedElsewhere), exit_on(130, KeyboardInterrupt):
+        yield
+
+
+@contextmanager
+def training(ranks: Ranks) -> Iterator[None]:
+    """Exit all ranks with 1 and one sentence if the training fails."""
+    from .training.trainer import Diverged  # imports pandas, which takes a second that most scripts can save
+
+    with (
+        exit_on(1, Diverged, silent=ranks.rank > 0),
+        ranks.together(Diverged),
+        exit_on(1, MemoryError, OSError),
+        exit_on(130, KeyboardInterrupt),
+    ):
+        yield
+
+
 def run(main: Callable[[], int]) -> NoReturn:
-    """Exit with what ``main()`` returns; with 130 after Ctrl-C, and quietly with 141 where nobody reads the output."""
+    """Exit with the status that ``main()`` returns, with 130 on Ctrl-C, or with 141 on a broken pipe."""
     try:
         with exit_on(130, KeyboardInterrupt):
             status = main()
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the last flush fails no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
         status = 141
     sys.exit(status)

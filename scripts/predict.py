@@ -1,7 +1,7 @@
-"""Ask a trained model what it reads in a picture, and how sure it is.
+"""Classify a picture with a trained model, and show how sure the model is.
 
-The picture is a test image, a person's own (brought to the form of the training images: grey, light on dark, cropped,
-scaled and centred), or the mistakes that the model is surest of.
+The picture is a test image, a picture of your own (turned into the form of the training images: grey, light on dark,
+cropped, scaled and centred), or one of the mistakes that the model is surest of.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minigru import BackendUnavailable, cli
+from minigru import BackendUnavailable, SequenceClassifier, cli
 from minigru.experiments import images
 from minigru.experiments.images import ImageError
 from minigru.plots import digits as digit_plots
-from minigru.training import data, trained
-from minigru.training.checkpoint import CheckpointError
-from minigru.training.data import DataUnavailable
+from minigru.training import data
+from minigru.training.checkpoint import CheckpointError, load_model
+from minigru.training.data import Dataset, DataUnavailable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WORST = 8
 EXAMPLES = """
@@ -36,18 +40,74 @@ def parse_args() -> argparse.Namespace:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("worst", nargs="?", choices=("-",), metavar="-", help="the mistakes that the model is surest of")
     what.add_argument("--index", type=int, metavar="N", help="a test image (default: one drawn with --seed)")
-    what.add_argument("--image", metavar="FILE", help="a PNG of any size with one digit on a plain ground; - as above")
+    what.add_argument("--image", metavar="FILE", help="a PNG of any size with one digit on a plain background")
     cli.figure_options(parser)
     options = parser.parse_args()
     if options.image == "":
-        parser.error("--image is empty; expected the file of a picture, or - for the worst mistakes")
-    if options.image == "-":
-        options.image, options.worst = None, "-"
+        parser.error("--image is empty; expected the file of a picture")
     return options
 
 
+def main() -> int:
+    """Classify the picture, print the answer, and draw both."""
+    options = parse_args()
+    with cli.exit_on(2, ValueError, BackendUnavailable, CheckpointError, DataUnavailable, ImageError, OSError):
+        model, config = load_model(options.checkpoint, options.backend)
+        if options.image is not None:
+            figures = {"predict_image": classify_picture(model, Path(options.image))}
+        elif options.worst:
+            figures = {"predict_worst": classify_worst(model, data.load(config.data))}
+        else:
+            figures = {"predict_index": classify_one(model, data.load(config.data), options.index, options.seed)}
+        cli.write_figures(options.out, **figures)
+    return 0
+
+
+def classify_picture(model: SequenceClassifier, path: Path) -> Figure:
+    """Classify the picture in a file, print the answer, and return its figure."""
+    original = images.read(path)
+    try:
+        x = images.as_digit(original, model.cell.input_size)[None]
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None
+    probabilities = model.predict_proba(x)
+    report(probabilities, None, [path.name[:13]])
+    return digit_plots.answers(x, probabilities, None, f"{path.name}, and what the model saw", original)
+
+
+def classify_one(model: SequenceClassifier, dataset: Dataset, index: int | None, seed: int) -> Figure:
+    """Classify the test image `index`, or one drawn with `seed`, print the answer, and return its figure."""
+    n = len(dataset.x_test)
+    if index is None:
+        index = int(np.random.default_rng(seed).integers(n))
+    if not 0 <= index < n:
+        raise ValueError(f"--index is {index}; expected 0 to {n - 1}, one of the test images")
+    return classify(model, dataset, [index], f"Test image {index:,} of {dataset.name.replace('mnist', 'MNIST')}")
+
+
+def classify_worst(model: SequenceClassifier, dataset: Dataset) -> Figure:
+    """Print the mistakes that the model is surest of, and how sure it is, and return their figure."""
+    probabilities, labels = model.predict_proba(dataset.x_test), dataset.y_test
+    sure = np.where(probabilities.argmax(axis=1) != labels, probabilities.max(axis=1), 0)
+    mistakes = np.argsort(-sure, kind="stable")[: np.count_nonzero(sure)]
+    if not len(mistakes):
+        raise ValueError(f"the model makes no mistake in {len(labels):,} test images; try --index or --image")
+    title = f"The mistakes that the model is surest of, of {len(labels):,} test images"
+    figure = classify(model, dataset, mistakes[:WORST], title)
+    print(how_sure(100 * sure[mistakes]))
+    return figure
+
+
+def classify(model: SequenceClassifier, dataset: Dataset, chosen: np.ndarray | list[int], title: str) -> Figure:
+    """Classify the chosen test images, print the answers, and return their figure."""
+    x, y = dataset.x_test[chosen], dataset.y_test[chosen]
+    probabilities = model.predict_proba(x)
+    report(probabilities, y, [f"test {index:,}" for index in chosen])
+    return digit_plots.answers(x, probabilities, y, title)
+
+
 def report(probabilities: np.ndarray, labels: np.ndarray | None, names: list[str]) -> None:
-    """Print what is read in each picture, what it is, and the probability of every class in percent."""
+    """Print for each picture its predicted class, its label, and the probability of every class in percent."""
     K = probabilities.shape[1]
     print(f"{'':14}{'read':>5}{'is':>4}   probability (%) of {''.join(f'{k:6d}' for k in range(K))}")
     for place, (name, p) in enumerate(zip(names, probabilities, strict=True)):
@@ -55,61 +115,9 @@ def report(probabilities: np.ndarray, labels: np.ndarray | None, names: list[str
         print(f"{name:14}{p.argmax():5d}{truth:>4}{'':22}" + "".join(f"{100 * value:6.1f}" for value in p))
 
 
-def main() -> int:
-    """Read the picture, print the answer, and draw both."""
-    options = parse_args()
-    with cli.exit_on(2, ValueError, BackendUnavailable, CheckpointError, DataUnavailable, ImageError, OSError):
-        model, config = trained.load(options.checkpoint, options.backend)
-        if options.image is not None:
-            path = Path(options.image)
-            original = images.read(path)
-            try:
-                x = images.as_digit(original, model.cell.input_size)[None]
-            except ImageError as error:
-                raise ImageError(f"{path}: {error}") from None
-            probabilities = model.predict_proba(x)
-            report(probabilities, None, [path.name[:13]])
-            figure = digit_plots.answers(x, probabilities, None, f"{path.name}, and what the model saw", original)
-        else:
-            dataset = data.load(config.data)
-            x, y = dataset.x_test, dataset.y_test
-            found = mistakes(model.predict_proba(x), y) if options.worst else np.array(one(options, len(x)))
-            chosen = found[:WORST]
-            summary = how_sure(model.predict_proba(x[found])) if options.worst else None
-            x, y = x[chosen], y[chosen]
-            probabilities = model.predict_proba(x)
-            report(probabilities, y, [f"test {index:,}" for index in chosen])
-            if summary:
-                print(summary)
-            title = f"The mistakes that the model is surest of, of {len(dataset.y_test):,} test images"
-            if not options.worst:
-                title = f"Test image {chosen[0]:,} of {dataset.name.replace('mnist', 'MNIST')}"
-            figure = digit_plots.answers(x, probabilities, y, title)
-        what = "image" if options.image is not None else "worst" if options.worst else "index"
-        cli.write_figures(options.out, **{f"predict_{what}": figure})
-    return 0
-
-
-def one(options: argparse.Namespace, n: int) -> list[int]:
-    """Return the index asked for, or one drawn by chance."""
-    if options.index is None:
-        return [int(np.random.default_rng(options.seed).integers(n))]
-    if not 0 <= options.index < n:
-        raise ValueError(f"--index is {options.index}; expected 0 to {n - 1}, one of the test images")
-    return [options.index]
-
-
-def mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return all test images that are read wrongly, from the surest mistake."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    if not len(wrong):
-        raise ValueError(f"the model makes no mistake in {len(labels):,} test images; try --index or --image")
-    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")]
-
-
-def how_sure(probabilities: np.ndarray) -> str:
-    """Say how sure the mistakes (n, K) are, given from the surest on."""
-    sure, shown = 100 * probabilities.max(axis=1), min(WORST, len(probabilities))
+def how_sure(sure: np.ndarray) -> str:
+    """Describe the probabilities (n,) of n mistakes, in percent, from the surest on."""
+    shown = min(WORST, len(sure))
     return (
         f"Of {len(sure)} mistakes these {shown} are the surest, each at {math.floor(10 * sure[shown - 1]) / 10:.1f} % "
         f"or more; half of the mistakes are at {np.median(sure):.1f} % or less."

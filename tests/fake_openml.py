@@ -1,6 +1,6 @@
 """A filled scikit-learn cache with 70,000 made-up images, so that the real loader runs without the network.
 
-It holds the files that ``fetch_openml("mnist_784", version=1)`` reads, each named by the path of the URL it stands for.
+It holds the files that ``fetch_openml("mnist_784", version=1)`` reads. Each is named by the path of its URL.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def first_rows() -> np.ndarray:
     return images
 
 
-def write(home: Path, rows: int = 70_000) -> None:
-    """Write the cache below the data folder `home`, with that many images."""
+def write(home: Path) -> None:
+    """Write the cache below the data folder `home`."""
     names = [*(f"pixel{i + 1}" for i in range(784)), "class"]
     header = "@RELATION mnist_784\n" + "".join(f"@ATTRIBUTE {name} real\n" for name in names[:-1])
     header += "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}\n@DATA\n"
     lines = [",".join(map(str, image)) for image in first_rows()]
-    lines += ["0," * 783 + "0"] * (rows - len(lines))
-    arff = (header + "".join(f"{line},{label}\n" for line, label in zip(lines, labels(), strict=False))).encode()
+    lines += ["0," * 783 + "0"] * (70_000 - len(lines))
+    arff = (header + "".join(f"{line},{label}\n" for line, label in zip(lines, labels(), strict=True))).encode()
     description = {
         "id": "554", "name": "mnist_784", "version": "1", "format": "ARFF", "status": "active", "file_id": "52667",
         "description": "made up for a test", "md5_checksum": hashlib.md5(arff).hexdigest(),
@@ -49,18 +49,18 @@ def write(home: Path, rows: int = 70_000) -> None:
         }
         for index, name in enumerate(names)
     ]  # fmt: skip
-    api = "api/v1/json/data"
-    listing = {"data": {"dataset": [{"did": 554, "status": "active", "version": 1}]}}
-    quality = {"name": "NumberOfInstances", "value": f"{rows}.0"}
-    files = {
-        f"{api}/list/data_name/mnist_784/limit/2/data_version/1": json.dumps(listing).encode(),
-        f"{api}/554": json.dumps({"data_set_description": description}).encode(),
-        f"{api}/features/554": json.dumps({"data_features": {"feature": features}}).encode(),
-        f"{api}/qualities/554": json.dumps({"data_qualities": {"quality": [quality]}}).encode(),
-        "data/v1/download/52667/mnist_784.arff": arff,
-        "data/v1/download/52667": arff,
+    api, download = "api/v1/json/data", "data/v1/download/52667"
+    answers = {
+        f"{api}/list/data_name/mnist_784/limit/2/data_version/1": {
+            "data": {"dataset": [{"did": 554, "status": "active", "version": 1}]}
+        },
+        f"{api}/554": {"data_set_description": description},
+        f"{api}/features/554": {"data_features": {"feature": features}},
+        f"{api}/qualities/554": {"data_qualities": {"quality": [{"name": "NumberOfInstances", "value": "70000.0"}]}},
     }
+    files = {name: gzip.compress(json.dumps(answer).encode()) for name, answer in answers.items()}
+    files |= dict.fromkeys((download, f"{download}/mnist_784.arff"), gzip.compress(arff, 1))  # by version of the reader
     for name, content in files.items():
         path = home / "openml" / "openml.org" / f"{name}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(content, 1))
+        path.write_bytes(content)

@@ -1,1 +1,1 @@
-"""What surrounds the training step: data, configuration, checkpoints, stopping, several processes."""
+"""Training: data, configuration, checkpoints, stopping and resuming, several processes."""

@@ -1,51 +1,117 @@
-"""A training run in one file: parameters, Adam's moments, the random generator, and where the run stands.
+"""A training run in one file: parameters, Adam's moments, the random generator, and how far the run has come.
 
-The file is a NumPy archive of host arrays, so that it moves freely between backends; it is never a pickle.
+The file is a NumPy archive of host arrays, so it moves freely between backends. It is never a pickle.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..engine import checks
 from ..engine.adam import Adam
+from ..engine.backend import Array
 from ..engine.model import SequenceClassifier
+from .config import Config, flag
 from .files import DamagedFile, read_arrays, replace_file
 
-FORMAT = 1
+NAME = "checkpoint.npz"
+FORMAT = 2  # format 1 did not store the sizes of the model
+FREE = ("backend", "epochs")  # what may change when a run is resumed
+FIRST_WEIGHT = {"gru": "gru.W_u", "rnn": "rnn.W_a"}
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint is missing, damaged or of another model; the message says which."""
+    """A checkpoint is missing, damaged, or of another run; the message says which."""
 
 
-def save(path: Path, model: SequenceClassifier, adam: Adam, meta: dict[str, Any], losses: np.ndarray) -> None:
-    """Write a checkpoint, replacing `path` only when it is whole.
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds, validated by `read`.
 
-    Parameters
+    Attributes
     ----------
-    path : where to
-    model, adam : what is trained, and its optimiser
-    meta : what `read` will return beside the arrays; must go through JSON
+    path : the file
+    config : the configuration of the run
+    input_size, num_classes : D and K
+    epoch : epochs completed
+    generator : state of the random generator at the start of the current epoch
+    steps : steps of Adam, in all epochs
     losses : (n,), the losses of the steps done in the current epoch
+    arrays : host arrays: the parameters by name, and "adam.m" and "adam.v", (N,) each
+    """
+
+    path: Path
+    config: Config
+    input_size: int
+    num_classes: int
+    epoch: int
+    generator: Mapping[str, Any]
+    steps: int
+    losses: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+    def restore(self, model: SequenceClassifier, adam: Adam | None = None) -> None:
+        """Copy the arrays into a model and, if there is one, its optimiser.
+
+        Raises
+        ------
+        CheckpointError
+            The arrays are not those of this model, or not finite. Nothing has been changed then.
+        """
+        wanted = _arrays(model, adam)
+        for name, view in wanted.items():
+            array = self.arrays.get(name)
+            if array is None or array.shape != view.shape or array.dtype != view.dtype:
+                came = "missing" if array is None else f"{array.dtype} {array.shape}"
+                expected = f"{view.dtype} {view.shape}"
+                raise CheckpointError(f"{self.path} is of another model: {name} is {came}; expected {expected}")
+            if not np.isfinite(array).all():
+                raise CheckpointError(f"{self.path} is damaged: {name} holds numbers that are not finite")
+        for name, view in wanted.items():
+            view[...] = model.backend.to_device(self.arrays[name])
+        if adam is not None:
+            adam.t = self.steps
+
+
+def save(
+    path: Path,
+    model: SequenceClassifier,
+    adam: Adam,
+    config: Config,
+    epoch: int,
+    generator: Mapping[str, Any],
+    losses: np.ndarray,
+) -> None:
+    """Write a checkpoint; `path` is replaced only once the new file is complete.
+
+    The arguments are named as in `Checkpoint`.
 
     Raises
     ------
     OSError
         The file cannot be written.
     """
+    meta = {
+        "format": FORMAT,
+        "config": asdict(config),
+        "input_size": model.cell.input_size,
+        "num_classes": model.num_classes,
+        "epoch": epoch,
+        "generator": generator,
+    }
     arrays: dict[str, Any] = {name: model.backend.to_host(array) for name, array in _arrays(model, adam).items()}
-    arrays["adam.t"] = np.array(adam.t)
-    arrays["losses"] = losses
-    arrays["meta"] = np.array(json.dumps({"format": FORMAT, **meta}, sort_keys=True))
+    arrays |= {"adam.t": np.array(adam.t), "losses": losses, "meta": np.array(json.dumps(meta, sort_keys=True))}
     replace_file(path, lambda file: np.savez(file, **arrays))
 
 
-def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the arrays and the meta data of a checkpoint.
+def read(path: Path) -> Checkpoint:
+    """Return what a checkpoint holds, of format 1 or 2.
 
     Raises
     ------
@@ -65,36 +131,97 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         version = meta["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged or is not a checkpoint of minigru (no usable meta data)") from error
-    if version != FORMAT:
-        raise CheckpointError(f"{path} has checkpoint format {version!r}; expected {FORMAT}")
-    return arrays, meta
+    if version not in (1, FORMAT):
+        raise CheckpointError(f"{path} has checkpoint format {version!r}; expected 1 or {FORMAT}")
+    try:
+        config = Config(**meta["config"])
+        epoch = checks.whole("epoch", meta["epoch"], 0)
+        generator = np.random.default_rng().bit_generator
+        generator.state = meta["generator"]
+        D, K = _sizes(meta, config, arrays)
+        steps, losses = arrays.pop("adam.t"), arrays.pop("losses")
+        if meta["config"].keys() != asdict(config).keys():
+            raise ValueError("options are missing")
+        if epoch > config.epochs:
+            raise ValueError(f"epoch is {epoch}; expected at most {config.epochs}")
+        if steps.shape != () or steps.dtype.kind != "i" or steps < epoch:
+            raise ValueError("adam.t is not a number of steps")
+        if losses.ndim != 1 or losses.dtype.kind != "f" or not np.isfinite(losses).all():
+            raise ValueError("losses is not a list of finite losses")
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"{path} is damaged: {reason}") from error
+    return Checkpoint(path, config, D, K, epoch, meta["generator"], int(steps), losses, arrays)
 
 
-def restore(path: Path, arrays: dict[str, np.ndarray], model: SequenceClassifier, adam: Adam) -> None:
-    """Put the arrays of a checkpoint into a model and its optimiser.
+def load_model(path: Path, backend: str = "numpy") -> tuple[SequenceClassifier, Config]:
+    """Return the model of a checkpoint, and the configuration that it was trained with.
+
+    Parameters
+    ----------
+    path : a ``checkpoint.npz``, or the folder that holds it
+    backend : "numpy" or "cupy"
 
     Raises
     ------
     CheckpointError
-        The arrays are not those of this model; nothing has been changed then.
+        There is no such checkpoint, or it is damaged, or it is not a checkpoint of minigru.
+    BackendUnavailable
+        CuPy was asked for and cannot be used.
     """
-    wanted = _arrays(model, adam)
-    for name, view in wanted.items():
-        if name not in arrays or arrays[name].shape != view.shape or arrays[name].dtype != view.dtype:
-            came = f"{arrays[name].dtype} {arrays[name].shape}" if name in arrays else "no such array"
-            raise CheckpointError(f"{path} is of another model: {name} is {came}; expected {view.dtype} {view.shape}")
-        if not np.isfinite(arrays[name]).all():
-            raise CheckpointError(f"{path} is damaged: {name} holds numbers that are not finite")
-    steps, losses = arrays.get("adam.t"), arrays.get("losses")
-    if steps is None or steps.shape != () or steps.dtype.kind != "i" or steps < 0:
-        raise CheckpointError(f"{path} is damaged: adam.t is no number of steps")
-    if losses is None or losses.ndim != 1 or losses.dtype.kind != "f" or not np.isfinite(losses).all():
-        raise CheckpointError(f"{path} is damaged: losses is no list of finite losses")
-    for name, view in wanted.items():
-        view[...] = model.backend.to_device(arrays[name])
-    adam.t = int(arrays["adam.t"])
+    saved = read(path / NAME if path.is_dir() else path)
+    config = replace(saved.config, backend=backend)
+    model = SequenceClassifier(
+        saved.input_size, config.hidden_size, saved.num_classes, config.model, backend, config.dtype
+    )
+    saved.restore(model)
+    return model, config
 
 
-def _arrays(model: SequenceClassifier, adam: Adam) -> dict[str, Any]:
-    """Name the parameters, and Adam's moments, flat as they are, in the order of the parameters."""
-    return {**model.params, "adam.m": adam.m, "adam.v": adam.v}
+def resumed(path: Path, given: dict[str, Any]) -> Config:
+    """Return the configuration of a checkpoint, changed by the options `given` where they may change.
+
+    The backend may change. With a constant learning rate, the number of epochs may change too, but not to less than
+    are completed.
+
+    Raises
+    ------
+    CheckpointError
+        There is no such checkpoint, or it is damaged.
+    ValueError
+        An option in `given` is not what the checkpoint was made with.
+    """
+    saved = read(path)
+    for name, value in given.items():
+        had = getattr(saved.config, name)
+        free = name == "backend" or (name == "epochs" and saved.config.schedule == "constant")
+        if not free and value != had and (name, value) != ("data", "auto"):
+            option = flag(name)
+            raise ValueError(
+                f"{option} is {value}, but {path} was made with {had}: leave {option} out, or start a new run"
+            )
+    config = replace(saved.config, **{name: value for name, value in given.items() if name in FREE})
+    if config.epochs < saved.epoch:
+        raise ValueError(
+            f"--epochs is {config.epochs}; expected at least {saved.epoch}, as many as {path} has completed"
+        )
+    return config
+
+
+def _arrays(model: SequenceClassifier, adam: Adam | None) -> dict[str, Array]:
+    """Return the parameters by name, and Adam's moments, which are flat, in the order of the parameters."""
+    return dict(model.params) | ({} if adam is None else {"adam.m": adam.m, "adam.v": adam.v})
+
+
+def _sizes(meta: dict[str, Any], config: Config, arrays: dict[str, np.ndarray]) -> tuple[int, int]:
+    """Return D and K; raise ValueError if two of the arrays do not have them, before a model is made of that size."""
+    H, weight, bias = config.hidden_size, arrays[FIRST_WEIGHT[config.model]], arrays["linear.b"]
+    if meta["format"] == 1:
+        D, K = np.size(weight, 0) - H, np.size(bias)
+    else:
+        D, K = meta["input_size"], meta["num_classes"]
+    checks.whole("input_size", D)
+    checks.whole("num_classes", K)
+    if weight.shape != (H + D, H) or bias.shape != (K,):
+        raise ValueError(f"its arrays are not those of a model with D = {D}, H = {H}, K = {K}")
+    return D, K

@@ -1,116 +1,97 @@
-"""What a training run depends on, and what of it may change when the run is resumed."""
+"""The options of a training run, each declared once: its default, its help text and its check."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+import argparse
+from collections.abc import Callable
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from ..engine import checks
 from ..engine.adam import SCHEDULES
 from ..engine.backend import BACKENDS
 from ..engine.model import CELLS
-from . import checkpoint
-from .checkpoint import CheckpointError
 from .data import DATA
+
+
+def _option(default: Any, help: str, read: Callable[[str], Any], check: Callable[[str, Any], Any], metavar: str) -> Any:
+    return field(default=default, metadata={"help": help, "read": read, "check": check, "metavar": metavar})
+
+
+def _choice(default: str, help: str, *allowed: str) -> Any:
+    return _option(
+        default, help, str, lambda name, value: checks.choice(name, value, allowed), f"{{{','.join(allowed)}}}"
+    )
+
+
+def _whole(default: int | None, help: str, metavar: str, low: int = 1) -> Any:
+    return _option(default, help, int, lambda name, value: checks.whole(name, value, low), metavar)
+
+
+def _number(default: float | None, help: str, metavar: str, *, above: bool = False) -> Any:
+    return _option(default, help, float, lambda name, value: checks.number(name, value, 0, above=above), metavar)
 
 
 @dataclass(frozen=True)
 class Config:
     """What a training run depends on; the defaults are the article's recipe.
 
-    Attributes
-    ----------
-    backend : "numpy" or "cupy"
-    data : "auto", "mnist" or "digits"
-    model : "gru" or "rnn"
-    hidden_size : H
-    epochs : passes over the training images
-    batch_size : B
-    lr : learning rate of Adam
-    schedule : "constant" or "cosine"
-    clip_norm : longest gradient that is let through, or None
-    seed : of the initial weights and of the order of the images
-    dtype : "float32" or "float64"
-    limit : how many training images to use, from the first, or None for all
+    `add_options` offers every attribute as an option of the command line, with the help text that stands here.
 
     Raises
     ------
     ValueError
-        A value is not one of those.
+        A value is not one that its option may have.
     """
 
-    backend: str = "numpy"
-    data: str = "auto"
-    model: str = "gru"
-    hidden_size: int = 128
-    epochs: int = 10
-    batch_size: int = 32
-    lr: float = 1e-3
-    schedule: str = "constant"
-    clip_norm: float | None = None
-    seed: int = 0
-    dtype: str = "float32"
-    limit: int | None = None
+    backend: str = _choice("numpy", "array library; cupy needs an NVIDIA GPU", *BACKENDS)
+    data: str = _choice("auto", "MNIST, scikit-learn's bundled digits, or auto: MNIST if it can be had", *DATA)
+    model: str = _choice("gru", "recurrent layer", *CELLS)
+    hidden_size: int = _whole(128, "length of the memory", "H")
+    epochs: int = _whole(10, "passes over the training images", "N")
+    batch_size: int = _whole(32, "images per step", "B")
+    lr: float = _number(1e-3, "learning rate of Adam", "RATE")
+    schedule: str = _choice("constant", "how the learning rate changes during the run", *SCHEDULES)
+    clip_norm: float | None = _number(None, "scale longer gradients down to this norm", "NORM", above=True)
+    seed: int = _whole(0, "seed of the initial weights and of the order of the images", "N", low=0)
+    dtype: str = _choice("float32", "floating point numbers of the engine", "float32", "float64")
+    limit: int | None = _whole(None, "use only this many training images, from the first", "N")
 
     def __post_init__(self) -> None:
-        checks.choice("backend", self.backend, BACKENDS)
-        checks.choice("data", self.data, DATA)
-        checks.choice("model", self.model, tuple(CELLS))
-        checks.whole("hidden_size", self.hidden_size)
-        checks.whole("epochs", self.epochs)
-        checks.whole("batch_size", self.batch_size)
-        checks.number("lr", self.lr, 0)
-        checks.choice("schedule", self.schedule, tuple(SCHEDULES))
-        if self.clip_norm is not None:
-            checks.number("clip_norm", self.clip_norm, 0, above=True)
-        checks.whole("seed", self.seed, 0)
-        checks.dtype(self.dtype)
-        if self.limit is not None:
-            checks.whole("limit", self.limit)
+        for option in fields(self):
+            _check(option, option.name, getattr(self, option.name))
 
 
-def saved(path: Path, meta: dict[str, Any]) -> Config:
-    """Return the configuration that a checkpoint was made with, from its meta data.
-
-    Raises
-    ------
-    CheckpointError
-        It has none.
-    """
-    try:
-        config = Config(**meta["config"])
-        if meta["config"].keys() != asdict(config).keys():
-            raise KeyError("options are missing")
-        checks.whole("epoch", meta["epoch"], 0)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: it has no usable configuration ({error})") from error
-    return config
+def flag(name: str) -> str:
+    """Return the command line's spelling of an attribute of `Config`."""
+    return "--" + name.replace("_", "-")
 
 
-def resumed(path: Path, given: dict[str, Any]) -> Config:
-    """Return the configuration that a checkpoint was made with, changed by `given` where that may be.
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Offer every attribute of `Config` as an option."""
+    for option in fields(Config):
+        help, default = option.metadata["help"], "" if option.default is None else f" (default: {option.default})"
+        parser.add_argument(flag(option.name), metavar=option.metadata["metavar"], help=help + default)
 
-    The backend may change, and with a constant learning rate the number of epochs, up to more than are done.
 
-    Raises
-    ------
-    CheckpointError
-        There is no such checkpoint, or it is damaged.
-    ValueError
-        An option in `given` is not what the checkpoint was made with.
-    """
-    _, meta = checkpoint.read(path)
-    before, epoch = saved(path, meta), meta["epoch"]
-    free = {"backend"} | ({"epochs"} if before.schedule == "constant" else set())
-    for name, value in given.items():
-        had = getattr(before, name)
-        if name not in free and value != had and (name, value) != ("data", "auto"):
-            flag = "--" + name.replace("_", "-")
-            raise ValueError(f"{flag} is {value}, but {path} was made with {had}: leave {flag} out, or start a new run")
-    config = replace(before, **{name: value for name, value in given.items() if name in free})
-    if config.epochs < epoch:
-        raise ValueError(
-            f"--epochs is {config.epochs}, but {path} has {epoch} epochs behind it; expected at least those"
-        )
-    return config
+def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the attributes of `Config` that were given as options; a wrong value is an error of the parser."""
+    given = {}
+    for option in fields(Config):
+        text = getattr(options, option.name)
+        if text is not None:
+            try:
+                value = option.metadata["read"](text)
+            except ValueError:
+                value = text  # not a number: the check says what was expected
+            try:
+                _check(option, flag(option.name), value)
+            except ValueError as error:
+                parser.error(str(error))
+            given[option.name] = value
+    return given
+
+
+def _check(option: Field, name: str, value: Any) -> None:
+    if value is not None or option.default is not None:  # None is the default of the options that may be absent
+        option.metadata["check"](name, value)

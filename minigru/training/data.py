@@ -20,14 +20,14 @@ from .files import DamagedFile, read_arrays, replace_file
 DATA = ("auto", "mnist", "digits")
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # images of each digit, 0 to 9
 TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-NETWORK_TIMEOUT = 20  # seconds that a silent server is waited for
+NETWORK_TIMEOUT = 20  # seconds to wait for a silent server
 
 
 class DataUnavailable(RuntimeError):
-    """The data cannot be had here: `reason` says why, `remedy` what to do."""
+    """The data are not available: `reason` says why, `remedy` what to do."""
 
     def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(f"{reason}: {remedy}, or use --data digits")
+        super().__init__(f"{reason}: {remedy}")
         self.reason, self.remedy = reason, remedy
 
 
@@ -53,16 +53,16 @@ def load(name: str = "auto", data_home: str | os.PathLike | None = None, dtype: 
 
     Parameters
     ----------
-    name : "mnist", "digits", or "auto": MNIST where it can be had, otherwise the digits, with two lines on stderr
-    data_home : scikit-learn's data folder; ``$SCIKIT_LEARN_DATA`` or ``~/scikit_learn_data`` where it is None
+    name : "mnist", "digits", or "auto": MNIST if it is available, otherwise the digits, with two lines on stderr
+    data_home : scikit-learn's data folder; if None, ``$SCIKIT_LEARN_DATA`` or ``~/scikit_learn_data``
     dtype : "float32" or "float64"
 
     Raises
     ------
     ValueError
-        name or dtype is not one of those named.
+        name or dtype is not one of these.
     DataUnavailable
-        "mnist" was asked for and is neither cached nor to be fetched.
+        "mnist" was asked for, but is not cached and could not be fetched.
     """
     checks.choice("data", name, DATA)
     dtype = checks.dtype(dtype)
@@ -81,7 +81,7 @@ def load(name: str = "auto", data_home: str | os.PathLike | None = None, dtype: 
 
 
 def load_digits(dtype: Any = "float32") -> Dataset:
-    """Load scikit-learn's bundled digits: 1,797 real images, T = 8, D = 8, of which 360 are always the test set."""
+    """Load scikit-learn's bundled digits: 1,797 real images, T = 8, D = 8; the same 360 are always the test set."""
     import sklearn.datasets
     from sklearn.model_selection import train_test_split
 
@@ -93,24 +93,23 @@ def load_digits(dtype: Any = "float32") -> Dataset:
 
 
 def load_mnist(data_home: str | os.PathLike | None = None, dtype: Any = "float32") -> Dataset:
-    """Load MNIST (LeCun et al. 1998), T = 28, D = 28: 60,000 images to train on and 10,000 by other writers to test.
+    """Load MNIST (LeCun et al. 1998), T = 28, D = 28: 60,000 training images, and 10,000 test images by other writers.
 
-    scikit-learn fetches and keeps it; the decoded arrays are kept beside it, and checked before they are used.
+    scikit-learn fetches and caches it. The decoded arrays are cached beside it, and validated before they are used.
 
     Raises
     ------
     DataUnavailable
-        It is neither cached nor to be fetched, or what was fetched is not MNIST.
+        It is not cached and could not be fetched, or what was fetched is not MNIST.
     """
+    setting = "data_home" if data_home else "SCIKIT_LEARN_DATA"
     home = Path(data_home or os.environ.get("SCIKIT_LEARN_DATA") or Path("~", "scikit_learn_data")).expanduser()
     if home.exists() and not home.is_dir():
-        raise DataUnavailable(
-            f"the data folder {home} is not a folder", "name another in SCIKIT_LEARN_DATA or --data-home"
-        )
+        raise DataUnavailable(f"the data folder {home} is not a folder", f"name another in {setting}")
     cache = home / "minigru" / "mnist.npz"
     arrays = _read_cache(cache)
     if arrays is None:
-        arrays = _fetch(home)
+        arrays = _fetch(home, setting)
         _write_cache(cache, *arrays)
     images, labels = arrays
     x = images.reshape(-1, 28, 28).astype(dtype)
@@ -119,8 +118,11 @@ def load_mnist(data_home: str | os.PathLike | None = None, dtype: Any = "float32
     return Dataset("mnist", x[:60_000], y[:60_000], x[60_000:], y[60_000:])
 
 
-def _fetch(home: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return images (70000, 784) and labels (70000,), uint8, from scikit-learn's cache or from OpenML."""
+def _fetch(home: Path, setting: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return images (70000, 784) and labels (70000,), uint8, from scikit-learn's cache or from OpenML.
+
+    `setting` is the name under which a user sets `home`.
+    """
     from sklearn.datasets import fetch_openml
 
     print(
@@ -129,8 +131,8 @@ def _fetch(home: Path) -> tuple[np.ndarray, np.ndarray]:
     )
     try:
         with _patience(NETWORK_TIMEOUT), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # "Retrying…", said better below
-            # Without dtype, scikit-learn 1.9.1 crashes on pandas 3.1 (scikit-learn #34892); with it, it is also leaner.
+            warnings.simplefilter("ignore", UserWarning)  # "Retrying…": the error below says it better
+            # Without dtype, scikit-learn 1.9.1 crashes on pandas 3.1 (scikit-learn #34892). It also saves RAM.
             bunch = fetch_openml(
                 "mnist_784",
                 version=1,
@@ -145,8 +147,8 @@ def _fetch(home: Path) -> tuple[np.ndarray, np.ndarray]:
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = f"MNIST is not in {home} and could not be fetched ({type(error).__name__}: {error})"
         remedy = (
-            "run once where the network reaches openml.org, or set SCIKIT_LEARN_DATA (or --data-home) to a data folder "
-            "of scikit-learn that holds mnist_784"
+            "run once with a network that reaches openml.org, or name in "
+            f"{setting} a data folder of scikit-learn that holds mnist_784"
         )
         raise DataUnavailable(reason, remedy) from error
     fault = _fault(images, labels)
@@ -157,7 +159,7 @@ def _fetch(home: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fault(images: np.ndarray, labels: np.ndarray) -> str | None:
-    """Return what keeps two arrays from being MNIST, or None."""
+    """Return in words why two arrays are not MNIST, or None if they are."""
     if images.shape != (70_000, 784) or images.dtype != np.uint8:
         return f"images are {images.shape} of {images.dtype}, not (70000, 784) of uint8"
     if labels.shape != (70_000,) or labels.dtype != np.uint8:
@@ -170,12 +172,12 @@ def _fault(images: np.ndarray, labels: np.ndarray) -> str | None:
     ):
         counts = np.bincount(part, minlength=10).tolist()
         if counts != expected:
-            return f"the {name} labels count {counts} a digit, not {expected}"
+            return f"the {name} labels have {counts} of the digits 0 to 9, not {expected}"
     return None
 
 
 def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the decoded arrays, or None where the file is missing, unreadable, damaged or something else."""
+    """Return the decoded arrays, or None if the file is missing, unreadable, damaged or not MNIST."""
     try:
         arrays = read_arrays(path)
         images, labels = arrays["images"], arrays["labels"]
@@ -189,7 +191,7 @@ def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     else:
         fault = _fault(images, labels)
     if fault:
-        print(f"The cached {path} is damaged ({fault}); it is made anew.", file=sys.stderr)
+        print(f"The cached {path} is damaged ({fault}); MNIST is decoded again.", file=sys.stderr)
         return None
     return images, labels
 
@@ -199,12 +201,12 @@ def _write_cache(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, lambda file: np.savez(file, images=images, labels=labels))
     except OSError as error:
-        print(f"MNIST could not be kept for a faster start ({error}); training goes on.", file=sys.stderr)
+        print(f"The decoded MNIST could not be cached ({error}); the next start will decode it again.", file=sys.stderr)
 
 
 @contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """Let a network connection that says nothing fail after `seconds`, rather than after minutes."""
+    """Let a silent network connection fail after `seconds`, not after minutes."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read with every fault in one sentence."""
+"""Files that are written completely or not at all, and whose damage is noticed and described in one sentence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 
 class DamagedFile(RuntimeError):
-    """A file does not hold what it should; the message says in what way."""
+    """A file does not hold what it should; the message says why."""
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Call ``write(file)`` on a temporary file beside `path`, then move it there.
+    """Call ``write(file)`` on a temporary file beside `path`, then rename that file to `path`.
 
     Raises
     ------
@@ -33,23 +33,23 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a NumPy archive; their checksums are tested as they are read.
+    """Return the arrays of a NumPy archive, whose checksums are tested on reading.
 
     Raises
     ------
     OSError
-        There is no such file, or it may not be read.
+        There is no such file, or it cannot be opened.
     DamagedFile
-        It is no such archive, or not a whole one.
+        It is not a NumPy archive, or only a part of one.
     """
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise DamagedFile("no NumPy archive, or not a whole one")
+            raise DamagedFile("not a NumPy archive, or only a part of one")
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as stored:
                 return {name: np.asarray(stored[name]) for name in stored.files}
         except (EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedFile(f"{type(error).__name__}: {error}".replace("\n", " ")) from error
-        except (OSError, RuntimeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:  # what zipfile raises
+        except (OSError, RuntimeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:  # from zipfile
             raise DamagedFile(f"{type(error).__name__}: {error}") from error

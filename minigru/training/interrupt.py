@@ -1,4 +1,4 @@
-"""Ctrl-C as a question asked between two steps."""
+"""Stop training cleanly on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @contextmanager
 def interruption() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event, so that no step is left half done; the second one is as usual."""
+    """Yield an event that the first Ctrl-C sets, so that no step is left half done; the second Ctrl-C interrupts."""
     event = threading.Event()
     before: Any = None
 
@@ -21,8 +21,8 @@ def interruption() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
     if threading.current_thread() is not threading.main_thread():
-        yield event
-        return  # only the main thread can be interrupted
+        yield event  # Python delivers signals to the main thread only
+        return
     before = signal.signal(signal.SIGINT, handle)
     try:
         yield event

@@ -1,6 +1,6 @@
-"""Data-parallel training over MPI: each rank takes a share of every batch, and one sum makes the gradient whole.
+"""Data-parallel training over MPI: each rank takes a share of every batch, and one sum gives the whole gradient.
 
-Without mpiexec there is one rank, and mpi4py is never imported.
+Without mpiexec there is one rank, and mpi4py is not imported.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..engine.backend import Array
+from ..engine.model import SequenceClassifier
+
 Made = TypeVar("Made")
-LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE")  # what the mpiexec of MPICH and of Open MPI set
+LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE")  # set by the mpiexec of MPICH and of Open MPI
 
 
 class MPIUnavailable(RuntimeError):
-    """mpiexec started this process, and mpi4py cannot be used; the message says why, and what to do."""
+    """mpiexec started this process, but mpi4py cannot be used; the message says why, and what to do."""
 
 
 class EndedElsewhere(SystemExit):
-    """Another rank could not do its part, and says why."""
+    """Another rank has failed, and prints why."""
 
 
 class Ranks:
@@ -33,60 +36,61 @@ class Ranks:
 
     Parameters
     ----------
-    comm : an mpi4py communicator, or None for a process of its own
+    comm : an mpi4py communicator, or None for one process alone
 
     Attributes
     ----------
-    rank, size : which of how many this process is
+    rank, size : the number of this process, from 0, and how many there are
+    stop : whether this rank has been asked to stop; after `average`, whether any rank has
     """
 
     def __init__(self, comm: Any = None) -> None:
         self._comm = comm
         self.rank: int = 0 if comm is None else comm.rank
         self.size: int = 1 if comm is None else comm.size
+        self.stop = False
         self._message = np.empty(0)
 
-    def gradient(self, model: Any, x: Any, y: Any, chosen: Any, stop: bool) -> tuple[Any, bool]:
-        """Fill ``model.grads`` with the gradient over a batch, of which this rank computes its share.
+    def share(self, batch: Array) -> tuple[Array, float]:
+        """Return this rank's samples of a batch, and their weight b_r / B in the mean over the batch.
 
-        With b_r of the B samples on rank r, the mean over the batch is ``sum_r (b_r / B) mean_r``; the loss and the
-        wish to stop travel in the same message, so that all ranks see both after the same step.
+        A layer refuses an empty batch, so a rank without a sample gets the first one, with weight 0.
+        """
+        mine = batch[self.rank :: self.size]
+        return (mine, len(mine) / len(batch)) if len(mine) else (batch[:1], 0.0)
+
+    def average(self, model: SequenceClassifier, loss: Array, weight: float) -> Array:
+        """Turn the gradient of each rank's share into the gradient of the batch; return the loss of the batch.
+
+        With b_r of the B samples on rank r, the mean over the batch is ``sum_r (b_r / B) mean_r``. `stop` travels in
+        the same message, so every rank learns after the same step that one of them has been asked to stop. A rank
+        alone has nothing to send.
 
         Parameters
         ----------
-        model : a `SequenceClassifier`, the same on every rank
-        x, y : the training set, as for ``model.loss``
-        chosen : (B,), the indices of the batch, the same on every rank
-        stop : whether this rank has been asked to stop
-
-        Returns
-        -------
-        loss : the mean over the batch, in nats
-        stop : whether any rank has been asked to stop
+        model : holds the gradient of this rank's share, which is overwritten
+        loss : the mean loss of this rank's share
+        weight : b_r / B
         """
-        mine = chosen[self.rank :: self.size]
         if self.size == 1:
-            loss = model.loss(x[mine], y[mine])
-            model.backward()
-            return loss, stop
+            return loss
         if len(self._message) != model.gradient.size + 2 or self._message.dtype != model.dtype:
             self._message = np.empty(model.gradient.size + 2, model.dtype)
         message = self._message
-        if len(mine):
-            weight = len(mine) / len(chosen)
-            message[-2] = weight * model.loss(x[mine], y[mine])
-            model.backward()
+        if weight > 0:
             np.multiply(model.gradient, weight, out=message[:-2])
+            message[-2] = weight * loss
         else:
             message[:] = 0
-        message[-1] = stop
+        message[-1] = self.stop
         self._sum(message)
         model.gradient[...] = message[:-2]
-        return message[-2], bool(message[-1])
+        self.stop = bool(message[-1])
+        return message[-2]
 
     @contextmanager
     def first_alone_speaks(self) -> Iterator[None]:
-        """Keep the other ranks from printing what every rank would print."""
+        """Discard what the other ranks print in this block."""
         with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
             if self.rank > 0:
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
@@ -100,16 +104,16 @@ class Ranks:
         return bool(message[0])
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's `value` on every rank; what the others give does not matter."""
+        """Return rank 0's `value` on every rank; the values of the other ranks are ignored."""
         return value if self._comm is None else self._comm.bcast(value)
 
     def first(self, make: Callable[[], Made]) -> Made:
-        """Return rank 0's ``make()`` on every rank; where it fails, rank 0 raises and the others exit."""
+        """Return rank 0's ``make()`` on every rank; if it fails, rank 0 raises and the others exit."""
         made = self.each(make if self.rank == 0 else lambda: None)
         return self.broadcast(made)
 
     def each(self, make: Callable[[], Made]) -> Made:
-        """Return this rank's own ``make()``; where it fails on a rank, that one raises and the others exit."""
+        """Return this rank's own ``make()``; if it fails, the first rank that failed raises and the others exit."""
         made = failure = None
         try:
             made = make()
@@ -129,9 +133,9 @@ class Ranks:
 
     @contextmanager
     def together(self, *agreed: type[BaseException]) -> Iterator[None]:
-        """End the whole job if this rank leaves the block by an exception, unless all ranks raise it (`agreed`).
+        """Abort all ranks if this rank leaves the block by an exception that is not one of `agreed`.
 
-        Without it the other ranks would wait for this one for ever.
+        Otherwise the other ranks would wait for this one for ever. All ranks raise the exceptions in `agreed`.
         """
         try:
             yield
@@ -144,18 +148,18 @@ class Ranks:
                     traceback.print_exc()
                 sys.stdout.flush()
                 sys.stderr.flush()
-                time.sleep(0.2)  # mpiexec forwards what was said, and drops what it still holds once the job is aborted
+                time.sleep(0.2)  # let mpiexec forward the output, which it drops when the job is aborted
                 self._comm.Abort(status if isinstance(status, int) else 1)
             raise
 
 
 def connect() -> Ranks:
-    """Return the ranks that mpiexec has started, or a single one without mpiexec.
+    """Return the ranks that mpiexec has started, or one rank without mpiexec.
 
     Raises
     ------
     MPIUnavailable
-        mpiexec started this process, and mpi4py is missing or belongs to another MPI.
+        mpiexec started this process, but mpi4py is missing or belongs to another MPI.
     """
     launched = [name for name in LAUNCHED if name in os.environ]
     if not launched:
@@ -164,13 +168,13 @@ def connect() -> Ranks:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise MPIUnavailable(
-            f"mpiexec started this program, and mpi4py cannot be imported ({error}): pip install 'minigru[mpi]'"
+            f"mpiexec started this program, but mpi4py cannot be imported ({error}): pip install 'minigru[mpi]'"
         ) from error
     size = MPI.COMM_WORLD.size
     for name in launched:
         if name.endswith("_SIZE") and int(os.environ[name]) != size:
             raise MPIUnavailable(
-                f"mpiexec started {os.environ[name]} processes, and mpi4py sees {size}: they belong to two MPIs; "
+                f"mpiexec started {os.environ[name]} processes, but mpi4py sees {size}: they belong to two MPIs; "
                 "use the mpiexec that pip installs beside python"
             )
     return Ranks(MPI.COMM_WORLD)

@@ -1,37 +1,27 @@
-"""Training a classifier on images, so that it can be watched, stopped and resumed."""
+"""Train a classifier on images, so that the training can be watched, stopped and resumed."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
+from tqdm.auto import tqdm
 
 from ..engine.adam import SCHEDULES, Adam, clip_by_global_norm
+from ..engine.backend import Array
 from ..engine.loss import SoftmaxCrossEntropy
 from ..engine.model import SequenceClassifier
-from . import checkpoint
-from .checkpoint import CheckpointError
+from . import checkpoint, history
+from .checkpoint import FREE, CheckpointError
 from .config import Config
 from .data import Dataset
-from .files import replace_file
 from .interrupt import interruption
 from .parallel import Ranks
 
-HISTORY = (
-    "epoch",
-    "train_loss_nats",
-    "test_loss_nats",
-    "test_accuracy_percent",
-    "train_seconds",
-    "images_per_second",
-)
-READ_EVERY = 100  # steps between two looks at the loss; with a GPU, which would have to be waited for, one an epoch
+READ_EVERY = 100  # steps between two looks at the loss on the CPU; once per epoch on a GPU, which each look makes wait
 
 
 class Diverged(RuntimeError):
@@ -39,7 +29,7 @@ class Diverged(RuntimeError):
 
 
 class Trainer:
-    """A training run: the model, its optimiser, the one random generator, and where it stands.
+    """A training run: the model, its optimiser, the one random generator, and how far the run has come.
 
     Parameters
     ----------
@@ -51,7 +41,7 @@ class Trainer:
     Attributes
     ----------
     epoch : epochs completed
-    history : DataFrame, a row an epoch; the seconds of an epoch that was interrupted are those since it was resumed
+    history : DataFrame, one row per epoch; for an epoch that was resumed, the seconds since then
 
     Raises
     ------
@@ -63,7 +53,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, dataset: Dataset, out: Path, ranks: Ranks | None = None) -> None:
-        self.config, self.out, self.ranks = config, out, ranks or Ranks()
+        self.config, self.dataset, self.out, self.ranks = config, dataset, out, ranks or Ranks()
         if self.ranks.size > 1 and config.backend != "numpy":
             raise ValueError(
                 f"backend is {config.backend!r} for {self.ranks.size} ranks, which would share one GPU; "
@@ -74,79 +64,36 @@ class Trainer:
         if images > available:
             raise ValueError(f"limit is {images}; expected at most the {available} training images of {dataset.name}")
         self.rng = np.random.default_rng(config.seed)
-        D = dataset.x_train.shape[2]
-        K = int(dataset.y_train.max()) + 1
+        D, K = dataset.x_train.shape[2], int(dataset.y_train.max()) + 1
         self.model = SequenceClassifier(D, config.hidden_size, K, config.model, config.backend, config.dtype, self.rng)
         self.adam = Adam(self.model, config.lr)
         to_device = self.model.backend.to_device
         self._x, self._y = to_device(dataset.x_train[:images]), to_device(dataset.y_train[:images])
         self._x_test, self._y_test = to_device(dataset.x_test), dataset.y_test
-        self._batches = -(-images // config.batch_size)
+        self._batches = -(-images // config.batch_size)  # per epoch
         self.epoch = 0
         self._losses = np.empty(0)  # of the steps done in the current epoch
         self._generator_state = self.rng.bit_generator.state  # at the start of the current epoch
-        self.history = pd.DataFrame(columns=HISTORY)
+        self.history = history.extend(None)
 
-    def save(self) -> None:
-        """Write the history, then the checkpoint, on rank 0; each file is replaced only when it is whole.
+    def step(self, x: Array, y: Array, weight: float = 1.0) -> Array:
+        """Take one training step, and return the mean loss of the batch, in nats.
 
-        Raises
-        ------
-        OSError
-            A file cannot be written.
+        Parameters
+        ----------
+        x, y : (b, T, D) and (b,), this rank's share of the batch
+        weight : b / B, from `Ranks.share`
         """
-        if self.ranks.rank > 0:
-            return
-        replace_file(self.out / "history.csv", lambda file: self.history.to_csv(file, index=False))
-        meta = {"config": asdict(self.config), "epoch": self.epoch, "generator": self._generator_state}
-        checkpoint.save(self.out / "checkpoint.npz", self.model, self.adam, meta, self._losses)
-
-    def resume(self) -> None:
-        """Stand where the checkpoint in `out` was written.
-
-        Raises
-        ------
-        CheckpointError
-            The checkpoint or the history is missing, damaged, of another model or of another configuration.
-        """
-        path = self.out / "checkpoint.npz"
-        arrays, meta = checkpoint.read(path)
-        epoch: Any = meta.get("epoch")
-        generator: Any = meta.get("generator")
-        config = meta.get("config")
-        free = {"backend", "epochs"}
-        mine = {name: value for name, value in asdict(self.config).items() if name not in free}
-        if not isinstance(config, dict) or {n: v for n, v in config.items() if n not in free} != mine:
-            raise CheckpointError(f"{path} was made with {config}; expected {mine}")
-        history = self._read_history(epoch)
-        rng = np.random.default_rng()
-        try:
-            rng.bit_generator.state = generator
-        except (TypeError, ValueError, KeyError) as error:
-            raise CheckpointError(f"{path} is damaged: it has no state of the random generator ({error})") from error
-        losses, steps = arrays.get("losses", np.empty(0)), arrays.get("adam.t", -1)
-        if np.size(losses) >= self._batches or np.any(steps != epoch * self._batches + np.size(losses)):
-            raise CheckpointError(f"{path} is damaged: its epoch, its steps and its losses contradict each other")
-        checkpoint.restore(path, arrays, self.model, self.adam)
-        self.rng.bit_generator.state = self._generator_state = generator
-        self.epoch, self._losses, self.history = epoch, losses, history
-
-    def _read_history(self, epochs: object) -> pd.DataFrame:
-        """Return the rows of the epochs that the checkpoint has behind it."""
-        path = self.out / "history.csv"
-        if not isinstance(epochs, int) or not 0 <= epochs <= self.config.epochs:
-            raise CheckpointError(f"{self.out / 'checkpoint.npz'} is damaged: its epoch is {epochs!r}")
-        try:
-            history = pd.read_csv(path, dtype={name: float for name in HISTORY})
-        except (OSError, ValueError) as error:
-            reason = str(error).replace("\n", " ")
-            raise CheckpointError(f"{path} cannot be read, and goes with the checkpoint ({reason})") from error
-        if list(history) != list(HISTORY) or list(history["epoch"][:epochs]) != [*range(1, epochs + 1)]:
-            raise CheckpointError(f"{path} does not hold the {epochs} epochs that the checkpoint has behind it")
-        return history[:epochs].astype({"epoch": int})
+        loss = self.model.loss(x, y)
+        self.model.backward()
+        loss = self.ranks.average(self.model, loss, weight)  # alone, there is nothing to average
+        if self.config.clip_norm is not None:
+            clip_by_global_norm(self.model, self.config.clip_norm)
+        self.adam.step()
+        return loss
 
     def run(self, *, quiet: bool = False) -> bool:
-        """Train until config.epochs are done, saving after each, or until Ctrl-C, saving at once. Rank 0 prints.
+        """Train until config.epochs are completed, and save after each; on Ctrl-C, save at once. Rank 0 prints.
 
         Returns
         -------
@@ -155,101 +102,26 @@ class Trainer:
         Raises
         ------
         Diverged
-            The loss, a parameter or a test score is not finite; the checkpoint is still the last good one.
+            The loss, a parameter or a test score is not finite. The checkpoint is still the last good one.
         OSError
             A file cannot be written.
         """
+        quiet = quiet or self.ranks.rank > 0
         with interruption() as interrupted, np.errstate(over="ignore", invalid="ignore"):
             while self.epoch < self.config.epochs:
-                seconds, done = self._train_epoch(interrupted, quiet or self.ranks.rank > 0)
-                finished = len(self._losses) == self._batches
-                if finished:
-                    self._finish_epoch(seconds, done)
+                seconds, images = self._train_epoch(interrupted, quiet)
+                completed = len(self._losses) == self._batches
+                if completed:
+                    self._complete_epoch(seconds, images)
                 self.save()
-                if finished and not quiet and self.ranks.rank == 0:
-                    self._print_epoch()
+                if completed and not quiet:
+                    print(history.describe(self.history, self.config.epochs), flush=True)
                 if self.ranks.any(interrupted.is_set()):
                     return self.epoch == self.config.epochs
         return True
 
-    def _train_epoch(self, interrupted: threading.Event, quiet: bool) -> tuple[float, int]:
-        """Do the steps of this epoch that are still to be done; return seconds and images."""
-        from tqdm.auto import tqdm
-
-        config, model, adam = self.config, self.model, self.adam
-        xp, B, images = model.backend.xp, config.batch_size, len(self._x)
-        schedule, total_steps = SCHEDULES[config.schedule], config.epochs * self._batches
-        order = model.backend.to_device(self.rng.permutation(images))
-        first = checked = len(self._losses)
-        read_every = READ_EVERY if model.backend.name == "numpy" else self._batches  # reading makes a GPU wait
-        losses = xp.empty(self._batches, model.dtype)
-        losses[:first] = model.backend.to_device(self._losses.astype(model.dtype))
-        start = time.perf_counter()
-        with tqdm(
-            total=self._batches,
-            initial=first,
-            desc=f"epoch {self.epoch + 1}",
-            unit="batch",
-            leave=False,
-            disable=quiet or not sys.stderr.isatty(),
-        ) as bar:
-            for batch in range(first, self._batches):
-                chosen = order[batch * B : (batch + 1) * B]
-                adam.lr = schedule(config.lr, adam.t, total_steps)
-                losses[batch], stop = self.ranks.gradient(model, self._x, self._y, chosen, interrupted.is_set())
-                if config.clip_norm is not None:
-                    clip_by_global_norm(model, config.clip_norm)
-                adam.step()
-                stop = stop or (self.ranks.size == 1 and interrupted.is_set())  # alone, there is no need to agree
-                done = batch + 1
-                bar.update()
-                if done == self._batches or done - checked == read_every or stop:
-                    self._losses = model.backend.to_host(losses[:done]).copy()
-                    self._check_finite(checked)
-                    bar.set_postfix(loss=f"{self._losses[checked:].mean():.4f}", refresh=False)
-                    checked = done
-                if stop:
-                    break
-        return time.perf_counter() - start, min(images, checked * B) - first * B
-
-    def _check_finite(self, first: int) -> None:
-        bad = ~np.isfinite(self._losses[first:])
-        if bad.any():
-            batch = first + int(bad.argmax())
-            self._diverged(f"the loss is {self._losses[batch]}", self.epoch * self._batches + batch + 1)
-        if not np.isfinite(float(self.model.vector.sum())):
-            self._diverged("a parameter is not finite", self.epoch * self._batches + len(self._losses))
-
-    def _diverged(self, what: str, step: int) -> None:
-        path = self.out / "checkpoint.npz"
-        kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
-        epoch, batch = (step - 1) // self._batches + 1, (step - 1) % self._batches + 1
-        raise Diverged(
-            f"{what} at step {step} (epoch {epoch}, batch {batch}); {kept}: try a smaller --lr, or --clip-norm 1"
-        )
-
-    def _finish_epoch(self, seconds: float, images: int) -> None:
-        sizes = np.full(self._batches, self.config.batch_size)
-        sizes[-1] = len(self._x) - (self._batches - 1) * self.config.batch_size
-        train_loss = float(np.average(self._losses.astype(np.float64), weights=sizes))
-        test_loss, accuracy, _ = self.evaluate()
-        self.epoch += 1
-        self._losses = np.empty(0)
-        self._generator_state = self.rng.bit_generator.state
-        row = (self.epoch, train_loss, test_loss, accuracy, seconds, images / seconds)
-        self.history = pd.DataFrame([*self.history.itertuples(index=False), row], columns=HISTORY)
-
-    def _print_epoch(self) -> None:
-        row, width = self.history.iloc[-1], len(str(self.config.epochs))
-        print(
-            f"epoch {self.epoch:{width}d}/{self.config.epochs}  loss {row.train_loss_nats:.4f}  "
-            f"test loss {row.test_loss_nats:.4f}  test accuracy {row.test_accuracy_percent:.2f} %  "
-            f"{row.train_seconds:.1f} s  {row.images_per_second:,.0f} images/s",
-            flush=True,
-        )
-
     def evaluate(self) -> tuple[float, float, np.ndarray]:
-        """Return the test loss in nats, the test accuracy in percent, and the predicted digits, one an image.
+        """Return the test loss in nats, the test accuracy in percent, and the predicted digits (n,).
 
         Raises
         ------
@@ -258,7 +130,103 @@ class Trainer:
         """
         logits = self.ranks.broadcast(self.model.logits(self._x_test) if self.ranks.rank == 0 else None)
         if not np.isfinite(logits).all():
-            self._diverged("a score of a test image is not finite", self.adam.t)
+            raise self._diverged("a score of a test image is not finite", self.adam.t)
         loss = SoftmaxCrossEntropy("numpy", "float64").forward(logits, self._y_test)
         predictions = logits.argmax(axis=1)
         return float(loss), float((predictions == self._y_test).mean() * 100), predictions
+
+    def save(self) -> None:
+        """Write the history, then the checkpoint, on rank 0; each file is replaced only once the new one is complete.
+
+        Raises
+        ------
+        OSError
+            A file cannot be written.
+        """
+        if self.ranks.rank == 0:
+            history.save(self.out / history.NAME, self.history)
+            path, state = self.out / checkpoint.NAME, self._generator_state
+            checkpoint.save(path, self.model, self.adam, self.config, self.epoch, state, self._losses)
+
+    def resume(self) -> None:
+        """Go back to where the checkpoint in `out` was written.
+
+        Raises
+        ------
+        CheckpointError
+            The checkpoint or the history is missing, damaged, of another model or of another configuration.
+        """
+        saved = checkpoint.read(self.out / checkpoint.NAME)
+        for name, expected in vars(self.config).items():
+            came = getattr(saved.config, name)
+            if name not in FREE and came != expected:
+                raise CheckpointError(f"{saved.path} was made with {name} = {came!r}; expected {expected!r}")
+        if saved.epoch > self.config.epochs:
+            raise CheckpointError(
+                f"{saved.path} has completed {saved.epoch} epochs; expected at most {self.config.epochs}"
+            )
+        done = len(saved.losses)
+        if done >= self._batches or saved.steps != saved.epoch * self._batches + done:
+            raise CheckpointError(f"{saved.path} is damaged: its epoch, its steps and its losses contradict each other")
+        rows = history.read(self.out / history.NAME, saved.epoch)
+        saved.restore(self.model, self.adam)
+        self.rng.bit_generator.state = self._generator_state = saved.generator
+        self.epoch, self._losses, self.history = saved.epoch, saved.losses, rows
+
+    def _train_epoch(self, interrupted: threading.Event, quiet: bool) -> tuple[float, int]:
+        """Do the steps of this epoch that are not done yet, or those before Ctrl-C; return seconds and images."""
+        config, ranks, backend = self.config, self.ranks, self.model.backend
+        B, images, batches = config.batch_size, len(self._x), self._batches
+        order = backend.to_device(self.rng.permutation(images))
+        first = read = len(self._losses)
+        read_every = READ_EVERY if backend.name == "numpy" else batches
+        losses = backend.xp.empty(batches, self.model.dtype)
+        losses[:first] = backend.to_device(self._losses.astype(self.model.dtype))
+        hidden = quiet or not sys.stderr.isatty()
+        name = f"epoch {self.epoch + 1}"
+        start = time.perf_counter()
+        with tqdm(total=batches, initial=first, desc=name, unit="batch", leave=False, disable=hidden) as bar:
+            for batch in range(first, batches):
+                self.adam.lr = SCHEDULES[config.schedule](config.lr, self.adam.t, config.epochs * batches)
+                mine, weight = ranks.share(order[batch * B : (batch + 1) * B])
+                ranks.stop = interrupted.is_set()
+                losses[batch] = self.step(self._x[mine], self._y[mine], weight)
+                stop = ranks.stop if ranks.size > 1 else interrupted.is_set()  # only several ranks have to agree
+                done = batch + 1
+                bar.update()
+                if done == batches or done - read == read_every or stop:
+                    self._losses = backend.to_host(losses[:done]).copy()
+                    self._check_finite(read)
+                    bar.set_postfix(loss=f"{self._losses[read:].mean():.4f}", refresh=False)
+                    read = done
+                if stop:
+                    break
+        return time.perf_counter() - start, min(images, read * B) - first * B
+
+    def _complete_epoch(self, seconds: float, images: int) -> None:
+        """Test the model, and add a row to the history."""
+        sizes = np.full(self._batches, self.config.batch_size)
+        sizes[-1] = len(self._x) - (self._batches - 1) * self.config.batch_size
+        train_loss = float(np.average(self._losses.astype(np.float64), weights=sizes))
+        test_loss, accuracy, _ = self.evaluate()
+        self.epoch += 1
+        self._losses = np.empty(0)
+        self._generator_state = self.rng.bit_generator.state
+        row = (self.epoch, train_loss, test_loss, accuracy, seconds, images / seconds)
+        self.history = history.extend(self.history, row)
+
+    def _check_finite(self, first: int) -> None:
+        """Raise Diverged if a loss of this epoch, from step `first`, or a parameter is not finite."""
+        bad = ~np.isfinite(self._losses[first:])
+        if bad.any():
+            batch = first + int(bad.argmax())
+            raise self._diverged(f"the loss is {self._losses[batch]}", self.epoch * self._batches + batch + 1)
+        if not np.isfinite(float(self.model.vector.sum())):
+            raise self._diverged("a parameter is not finite", self.epoch * self._batches + len(self._losses))
+
+    def _diverged(self, what: str, step: int) -> Diverged:
+        path = self.out / checkpoint.NAME
+        kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
+        epoch, batch = (step - 1) // self._batches + 1, (step - 1) % self._batches + 1
+        where = f"at step {step} (epoch {epoch}, batch {batch})"
+        return Diverged(f"{what} {where}; {kept}: try a smaller lr, or clip_norm 1")

@@ -16,6 +16,7 @@ from baselines import Engine
 from mpi4py import MPI
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from minigru import SequenceClassifier
 from minigru.training.parallel import Ranks
 
 
@@ -41,14 +42,19 @@ def describe(comm: Any) -> dict[str, Any]:
     return {"ranks": comm.size, "blas_threads": comm.allgather(mine)}
 
 
+def gradient(ranks: Ranks, model: SequenceClassifier, x: np.ndarray, y: np.ndarray) -> Any:
+    """Compute the gradient of a batch, of which this rank has its share; return the loss."""
+    mine, weight = ranks.share(np.arange(len(x)))
+    loss = model.loss(x[mine], y[mine])
+    model.backward()
+    return ranks.average(model, loss, weight)
+
+
 def main() -> None:
     """Carry out orders until there are no more."""
     comm = MPI.COMM_WORLD
     ranks = Ranks(comm)
     threadpool_limits(1, user_api="blas")
-
-    def gradient() -> float:
-        return ranks.gradient(engine.model, x, y, chosen, False)[0]
 
     for order in orders(comm):
         answer: Any = None
@@ -58,15 +64,15 @@ def main() -> None:
             with np.load(order["batch"]) as stored:
                 params = dict(stored)
             x, y = params.pop("x"), params.pop("y")
-            engine, chosen = Engine(params), np.arange(len(x))
+            engine = Engine(params)
         if "loss" in order:
-            answer = float(gradient())
+            answer = float(gradient(ranks, engine.model, x, y))
         if "save" in order and comm.rank == 0:
             np.savez(order["save"], **getattr(engine.model, order["which"]))
         comm.Barrier()
         start = time.perf_counter()
         for _ in range(order.get("steps", 0)):
-            gradient()
+            gradient(ranks, engine.model, x, y)
             engine.adam.step()
         if "sums" in order:
             message = np.zeros(order["elements"], np.float32)

@@ -17,10 +17,9 @@ from minigru.experiments import trace
 from minigru.experiments.trace import Trace
 from minigru.plots import digits as digit_plots
 from minigru.training import data
-from minigru.training.checkpoint import CheckpointError
+from minigru.training.checkpoint import CheckpointError, load_model
 from minigru.training.config import Config
 from minigru.training.data import Dataset, DataUnavailable
-from minigru.training.trained import load as load_model
 
 CHUNK, BINS, EXTREMES, DIGITS = 500, 50, 3, 5  # images at a time, histogram bins, units of either kind, digits drawn
 SURE = 0.9  # probability

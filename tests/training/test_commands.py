@@ -1,43 +1,47 @@
-"""Every command and every block of Python in the documents runs: here, in another test, or in .ci/run.
+"""Every command and every block of Python in the documents runs: here, or in .ci/run.
 
-A command is what a fenced block or a piece of inline code begins with where it begins with the name of a program. The
+A command is what a fenced block or a piece of inline code begins with, if it begins with the name of a program. The
 parts of a chain (``&&``) count one by one. A new command for which there is no place fails.
 """
 
 from __future__ import annotations
 
 import configparser
+import importlib
 import itertools
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from helpers import ROOT, run_script
+import train_mnist
+from calling import call
+from helpers import ROOT
 
 import minigru
-from minigru.engine import backend
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAM = re.compile(r"(?:\w+=\S+ )*(?:python3?|pip|pytest|mpiexec|mutmut|ruff|mypy|source|git|npm|apt-get|\.ci/run) ?")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
 
 # What makes a script of the documents small enough for a test: the last word on an option counts.
 SMALL = {
     "train_mnist.py": "--data digits --epochs 1 --limit 64 --hidden-size 8 --out {folder}/run",
     "check_gradients.py": "--size small",
-    "bench.py": "--batch 2 --length 3 --inputs 2 --hidden-size 4 --rounds 1 --ranks 0",
-    "plot_step_size.py": "--out {folder}/figure.png",
-    "ablation.py": "--batch 2 --rounds 1",
+    "bench.py": "",
+    "ablation.py": "",
     "show_batch.py": "--data digits --out {folder}",
+    "agreement.py": "--steps 2 --tests 2 --hidden-size 4 --out {folder}",
+    "vanishing_gradient.py": "--lengths 4 --steps 2 --hidden-size 4 --out {folder}",
     "gates.py": "--out {folder}",
     "predict.py": "--out {folder}",
 }
-# What runs as it is, in an empty folder.
-AS_IT_IS = {"python3 -m venv .venv && source .venv/bin/activate"}
+OPTIONS_ONLY = {"bench.py", "ablation.py"}  # their sections, which take long, run in a test of their own
+# What .ci/run does with other names, or another test.
+KNOWN = {"python3 -m venv .venv", "source .venv/bin/activate", "python scripts/story/plot_step_size.py"}
 
 
 def commands(page: Path) -> list[str]:
@@ -53,8 +57,7 @@ def commands(page: Path) -> list[str]:
     return [" ".join(command.split()) for command in found]
 
 
-ALL = sorted({command for page in PAGES for command in commands(page)})
-PARTS = sorted({part for command in ALL if command not in AS_IT_IS for part in command.split(" && ")})
+PARTS = sorted({part for page in PAGES for command in commands(page) for part in command.split(" && ")})
 
 
 def words(command: str) -> list[str]:
@@ -70,75 +73,62 @@ def in_ci(command: str) -> bool:
     return any(words(run)[: len(words(command))] == words(command) for run in runs)
 
 
-def in_another_test(command: str) -> bool:
-    """Whether a test runs this script; that says nothing about options, so there must be none."""
-    script = re.fullmatch(r"python scripts/(\w+\.py)", command)
-    tests = [path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py")]
-    return script is not None and any(re.search(rf'run_script\(\s*"{script[1]}"', text) for text in tests)
-
-
 def test_commands_are_found():
-    assert len(ALL) > 15
+    assert len(PARTS) > 15
     assert {"pytest", 'pip install -e ".[test]"', "python scripts/check_gradients.py --dtype float32"} <= {*PARTS}
     assert not in_ci("python scripts/check_gradients.py --dtype float32")
     assert not in_ci('pip install -e ".[everything]"')
     assert in_ci("python scripts/check_gradients.py")
 
 
-def pytest_collects_tests_for_a_gpu() -> None:
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "--collect-only", "-q"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert result.returncode == 0
-    assert len(re.findall("^tests/gpu/test_gpu.py::", result.stdout, re.MULTILINE)) > 90
-
-
-def the_backend_says_what_is_missing() -> None:
-    if not a_gpu_is_here():
-        with pytest.raises(minigru.BackendUnavailable):
-            minigru.get_backend("cupy")
-
-
-# What is of use on a GPU alone, and what is held to here.
-ON_A_GPU = {
-    "pytest -m gpu": pytest_collects_tests_for_a_gpu,
-    "python -c \"import minigru; minigru.get_backend('cupy')\"": the_backend_says_what_is_missing,
-}
-SETUP = configparser.ConfigParser()
-SETUP.read(ROOT / "setup.cfg")
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A small model where the documents have theirs, in runs/story."""
     run = tmp_path_factory.mktemp("documents") / "runs" / "story"
     small = ("--data", "digits", "--epochs", "1", "--hidden-size", "8", "--out", run)
-    assert run_script("train_mnist.py", *small).returncode == 0
+    assert call(train_mnist, *small).returncode == 0
     return run
+
+
+def a_gpu_is_here() -> bool:
+    try:
+        return bool(minigru.get_backend("cupy"))
+    except minigru.BackendUnavailable:
+        return False
 
 
 @pytest.mark.parametrize("command", PARTS)
 def test_a_command_of_the_documents_runs(command, trained, tmp_path):
-    if in_ci(command) or in_another_test(command):
+    if in_ci(command) or command in KNOWN:
         return
-    if command in ON_A_GPU:
-        return ON_A_GPU[command]()
     if extras := re.fullmatch(r'pip install -e "\.\[(.+)\]"', command):
         assert {*extras[1].split(",")} <= {*SETUP["options.extras_require"]}
-        return
+    elif tests := re.fullmatch(r"pytest(?: -m (\w+))?((?: [\w/.]+)*)", command):
+        assert f"\n{tests[1] or ''}" in SETUP["tool:pytest"]["markers"]
+        assert [path for path in tests[2].split() if not (ROOT / path).exists()] == []
+    elif code := re.fullmatch(r'python -c "(.+)"', command):
+        try:
+            exec(code[1], {})
+        except minigru.BackendUnavailable:
+            assert not a_gpu_is_here()
+    else:
+        run_small(command, trained, tmp_path)
+
+
+def run_small(command: str, trained: Path, folder: Path) -> None:
+    """Run a script of the repository with the options of the command, and those that make it small."""
     for name, path in {"runs/story": trained, "docs/figures": ROOT / "docs" / "figures"}.items():
         command = command.replace(name, str(path))
-    found = re.fullmatch(r"(mpiexec -n \d+ )?python scripts/(\w+\.py) ?(.*)", command)
+    found = re.fullmatch(r"python scripts/(?:\w+/)?(\w+\.py) ?(.*)", command)
     assert found, f"nothing runs `{command}`: let .ci/run do it, or this test"
-    ranks, script, options = found.groups()
+    script, options = found.groups()
     assert script in SMALL, f"give {script} the options that make it small, in SMALL"
-    small = SMALL[script].format(folder=tmp_path)
-    if ranks:
-        pytest.importorskip("mpi4py", reason="mpi4py is not installed: the extra mpi brings it")
-        launcher = [str(Path(sys.executable).parent / "mpiexec"), *ranks.split()[1:], sys.executable]
-        line = [*launcher, f"{ROOT}/scripts/{script}", *shlex.split(f"{options} {small}")]
-        result = subprocess.run(line, capture_output=True, text=True, timeout=300)
-    else:
-        result = run_script(script, *shlex.split(f"{options} {small}"))
+    arguments = shlex.split(f"{options} {SMALL[script].format(folder=folder)}")
+    module = importlib.import_module(script.removesuffix(".py"))
+    if script in OPTIONS_ONLY:
+        parse = module.parse_args
+        module = SimpleNamespace(__name__=module.__name__, main=lambda: parse() and 0)
+    result = call(module, *arguments)
     if "cupy" in options and not a_gpu_is_here():
         assert result.returncode == 2, result.stderr
         assert "CuPy" in result.stderr
@@ -146,42 +136,9 @@ def test_a_command_of_the_documents_runs(command, trained, tmp_path):
         assert result.returncode == 0, result.stderr
 
 
-def a_gpu_is_here() -> bool:
-    try:
-        return bool(backend.get_backend("cupy"))
-    except minigru.BackendUnavailable:
-        return False
-
-
-@pytest.mark.parametrize("command", sorted(AS_IT_IS))
-def test_a_command_runs_as_it_is(command, tmp_path):
-    assert command in ALL, f"no document has `{command}` any more"
-    result = subprocess.run(["bash", "-ec", command], capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-
-
-def keras() -> dict:
-    """Return weights in the order of Keras, with a layer to carry them to."""
-    rng, D, H = np.random.default_rng(0), 4, 5
-    U, W, b = rng.standard_normal((H, 3 * H)), rng.standard_normal((D, 3 * H)), rng.standard_normal(3 * H)
-    return {"np": np, "gru": minigru.GRU(D, H, dtype="float64"), "U": U, "W": W, "b": b}
-
-
-def onnx() -> dict:
-    """Return weights in the order of ONNX."""
-    rng, D, H = np.random.default_rng(0), 4, 5
-    shapes = {"W": (1, 3 * H, D), "R": (1, 3 * H, H), "B": (1, 6 * H)}
-    return {"H": H} | {name: rng.standard_normal(shape) for name, shape in shapes.items()}
-
-
-# What a block of Python finds in place, by its first words; one that is not here finds nothing.
-GIVEN = {"H = U.shape[0]": keras, "W, U, b = W[0].T": onnx}
-
-
 def test_the_options_that_the_documents_name_are_those_of_a_script():
-    sources = [path.read_text("utf-8") for path in [ROOT / "minigru" / "cli.py", *(ROOT / "scripts").glob("*.py")]]
-    known = {option for text in sources for option in re.findall(r'"(--[a-z][\w-]*)"', text)}
-    shown = run_script("train_mnist.py", "--help").stdout
+    shown = "".join(call(importlib.import_module(script.removesuffix(".py")), "--help").stdout for script in SMALL)
+    known = {*re.findall(r"--[a-z][\w-]*", shown)}
     choices = {option: {*values.split(",")} for option, values in re.findall(r"(--[\w-]+) \{([^}]+)\}", shown)}
     assert {"--schedule", "--backend", "--dtype"} <= {*choices}
     fragments = [
@@ -195,30 +152,13 @@ def test_the_options_that_the_documents_name_are_those_of_a_script():
 
 
 def python_blocks() -> list[str]:
-    return [
-        block for page in PAGES for language, block in FENCE.findall(page.read_text("utf-8")) if language == "python"
-    ]
+    """Return the blocks of all pages but one, whose blocks another test runs and checks against ONNX."""
+    texts = [page.read_text("utf-8") for page in PAGES if page.name != "notation.md"]
+    return [block for text in texts for language, block in FENCE.findall(text) if language == "python"]
 
 
 @pytest.mark.parametrize("block", python_blocks(), ids=lambda block: block.strip().split("\n")[0][:40])
 def test_a_block_of_python_runs_or_is_an_excerpt(block, trained, monkeypatch):
     monkeypatch.chdir(trained.parents[1])
-    if any(block in path.read_text("utf-8") for path in (ROOT / "minigru").glob("*.py")):
-        return
-    given = next((values for start, values in GIVEN.items() if block.startswith(start)), dict)()
-    exec(block, given)
-
-
-def test_the_weights_of_keras_are_carried_over_as_the_page_says():
-    (block,) = [block for block in python_blocks() if block.startswith("H = U.shape[0]")]
-    given = keras()
-    exec(block, given)
-    U, W, b, gru = (given[name] for name in ("U", "W", "b", "gru"))
-    rng = np.random.default_rng(1)
-    x, h = rng.standard_normal((3, 2, gru.input_size)), rng.standard_normal((2, gru.hidden_size))
-    states = gru.forward(x, h)
-    for x_t, state in zip(x, states, strict=True):  # as Keras writes it: z keeps, the gates before the product
-        (x_z, x_r, x_h), (U_z, U_r, U_h) = np.split(x_t @ W + b, 3, axis=1), np.split(U, 3, axis=1)
-        z, r = 1 / (1 + np.exp(-(x_z + h @ U_z))), 1 / (1 + np.exp(-(x_r + h @ U_r)))
-        h = z * h + (1 - z) * np.tanh(x_h + (r * h) @ U_h)
-        np.testing.assert_allclose(state, h, rtol=1e-12)
+    if not any(block in path.read_text("utf-8") for path in (ROOT / "minigru").rglob("*.py")):
+        exec(block, {})

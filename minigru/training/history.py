@@ -1,0 +1,65 @@
+"""The history of a run: one row per epoch, kept as ``history.csv`` beside the checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from .checkpoint import CheckpointError
+from .files import replace_file
+
+NAME = "history.csv"
+COLUMNS = (
+    "epoch",
+    "train_loss_nats",
+    "test_loss_nats",
+    "test_accuracy_percent",
+    "train_seconds",
+    "images_per_second",
+)
+
+
+def extend(history: pd.DataFrame | None, *rows: tuple[float, ...]) -> pd.DataFrame:
+    """Return the history with more rows; None is the history of a new run."""
+    before = [] if history is None else [*history.itertuples(index=False)]
+    return pd.DataFrame([*before, *rows], columns=COLUMNS)
+
+
+def save(path: Path, history: pd.DataFrame) -> None:
+    """Write the history; `path` is replaced only once the new file is complete.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    replace_file(path, lambda file: history.to_csv(file, index=False))
+
+
+def read(path: Path, epochs: int) -> pd.DataFrame:
+    """Return the rows of the first `epochs` epochs: a run may have been killed after writing one more.
+
+    Raises
+    ------
+    CheckpointError
+        The file cannot be read, or does not hold these epochs.
+    """
+    try:
+        history = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS, float))
+    except (OSError, ValueError) as error:
+        reason = str(error).replace("\n", " ")
+        raise CheckpointError(f"{path}, which belongs to the checkpoint, cannot be read ({reason})") from error
+    if list(history) != list(COLUMNS) or list(history["epoch"][:epochs]) != [*range(1, epochs + 1)]:
+        raise CheckpointError(f"{path} does not hold the {epochs} epochs that the checkpoint has completed")
+    return history[:epochs].astype({"epoch": int})
+
+
+def describe(history: pd.DataFrame, epochs: int) -> str:
+    """Return the last row in one line of text, of a run with so many `epochs`."""
+    row, width = history.iloc[-1], len(str(epochs))
+    return (
+        f"epoch {int(row.epoch):{width}d}/{epochs}  loss {row.train_loss_nats:.4f}  "
+        f"test loss {row.test_loss_nats:.4f}  test accuracy {row.test_accuracy_percent:.2f} %  "
+        f"{row.train_seconds:.1f} s  {row.images_per_second:,.0f} images/s"
+    )
