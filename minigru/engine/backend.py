@@ -72,7 +72,7 @@ class Backend:
 
     def to_host(self, array: Any) -> np.ndarray:
         """Return `array` as a NumPy array, without a copy if it is one."""
-        return array.get() if hasattr(array, "get") else np.asarray(array)
+        return array.get() if hasattr(array, "get") and hasattr(array, "dtype") else np.asarray(array)
 
 
 def get_backend(backend: str | Backend) -> Backend:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL import Image
 
 LEAST_CONTRAST = 0.1  # a picture with less, of the range from black to white, counts as blank
 PAPER = 0.15  # brightness below this share of the strongest ink counts as paper
@@ -51,7 +51,7 @@ def read(path: Path) -> np.ndarray:
         raise ImageError(f"{path} cannot be read ({error})") from error
 
 
-def _brightness(picture: Image) -> np.ndarray:
+def _brightness(picture: Image.Image) -> np.ndarray:
     wide = picture.mode.startswith("I")  # 16 bits, which a conversion to RGBA would clip at 255
     picture = picture.convert("I" if wide else "RGBA")
     picture.thumbnail(LARGEST)

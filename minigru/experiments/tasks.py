@@ -15,6 +15,7 @@ import numpy as np
 
 from ..engine import checks
 from ..engine.adam import Adam, clip_by_global_norm
+from ..engine.backend import Array
 from ..engine.model import SequenceClassifier
 
 VERBS = ("was", "were")  # the label: 0 or 1
@@ -147,13 +148,15 @@ def sentence(text: str) -> Sentences:
     ValueError
         A word is not one of `WORDS`, or the text does not begin with "the" and a noun.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"text is {checks.shown(text)}; expected the words of a sentence up to its verb")
     words = text.split()
     unknown = [word for word in words if word not in WORDS]
     if unknown:
-        raise ValueError(f"{unknown[0]!r} is not in the vocabulary; expected words of: {' '.join(WORDS)}")
+        raise ValueError(f"{checks.shown(unknown[0])} is not in the vocabulary; expected words of: {' '.join(WORDS)}")
     if len(words) < 2 or words[0] != "the" or words[1] not in SINGULAR + PLURAL:
         raise ValueError(
-            f"{text!r} does not begin with a subject; expected 'the', then one of: {' '.join(SINGULAR + PLURAL)}"
+            f"{checks.shown(text)} does not begin with a subject; expected 'the', then one of: {' '.join(SINGULAR + PLURAL)}"
         )
     return Sentences(np.array([[WORDS.index(word) for word in words]]))
 
@@ -205,7 +208,8 @@ def fit(
     """
     from tqdm import tqdm
 
-    adam, loss = Adam(model, lr), 0.0
+    adam = Adam(model, lr)
+    loss: Array | float = 0.0
     bar = tqdm(range(steps), desc=name, unit="batch", leave=False, disable=not sys.stderr.isatty())
     with np.errstate(over="ignore", invalid="ignore"):  # a diverging loss is reported below, in one sentence
         for _, (x, y) in zip(bar, batches, strict=False):
