@@ -1,4 +1,4 @@
-"""How Sphinx makes the site: from the Markdown in this folder, the docstrings, and the code beside its equations."""
+"""Sphinx builds the site from the Markdown in this folder, the docstrings, and the code beside its equations."""
 
 import shutil
 import sys
@@ -21,7 +21,7 @@ release = minigru.__version__
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",  # its role "autolink" is the default one
+    "sphinx.ext.autosummary",  # provides the default role, "autolink"
     "sphinx.ext.viewcode",
     "numpydoc",
     "mathml",
@@ -29,7 +29,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_templates", "README.md"]  # index.rst includes README.md
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", ".*")]  # "array_like (B, D)" is a type for people
+nitpick_ignore_regex = [("py:.*", ".*")]  # "array_like (B, D)" is a type for readers
 
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -49,10 +49,10 @@ html_css_files = ["minigru.css"]
 html_js_files = ["beside.js"]
 html_copy_source = False
 html_show_sphinx = False
-pygments_style = "a11y-high-contrast-light"  # of accessible-pygments, which comes with furo
+pygments_style = "a11y-high-contrast-light"  # from accessible-pygments, a dependency of furo
 pygments_dark_style = "a11y-high-contrast-dark"
 
-# A page for each module, and one for each file with tagged lines, beside its equations.
+# One page per module, and one per file with tagged lines.
 for folder in ("api", "code"):
     shutil.rmtree(HERE / folder, ignore_errors=True)
 options = ["--separate", "--no-toc", "--module-first", "--templatedir", f"{HERE}/_templates/api"]

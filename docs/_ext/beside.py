@@ -1,11 +1,11 @@
-"""The directive ``beside``: a source file, every line of it, each tagged line beside the equation that it implements.
+"""The directive ``beside`` shows all lines of a source file, each tagged line beside the equation it implements.
 
 ::
 
     .. beside:: minigru/engine/gru.py
 
-The equations are those under the headings ``### (G1) Update gate`` of the Markdown in this folder; the lines are those
-that end in a comment with their tags, ``# (G1) (F5)``, or ``// (G1)`` in CUDA. A tag without a partner ends the build.
+An equation stands in docs/*.md under a heading such as ``### (G1) Update gate``. A tagged line ends in a comment such
+as ``# (G1) (F5)``, or ``// (G1)`` in CUDA. A tag without a partner stops the build.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def raw(text: str) -> nodes.Node:
 
 
 def anchor(unit: Unit, tag: str = "") -> str:
-    """Name the place of a unit, or of an equation in it, on its page."""
+    """Return the id of a unit, or of an equation in it, on its page."""
     return "-".join(filter(None, [nodes.make_id(unit.title) or "top", tag]))
 
 
@@ -41,7 +41,7 @@ class Beside(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Return what comes first in the file, and a section for each function after it."""
+        """Return links to all units, the head of the file, and one section per function."""
         docs = Path(self.env.srcdir)
         path = docs.parent / self.arguments[0]
         self.equations, self.tags, source = read_equations(docs), read_tags(path), path.read_text("utf-8")
@@ -64,7 +64,7 @@ class Beside(SphinxDirective):
         return found
 
     def row(self, unit: Unit, row: Row) -> list[nodes.Node]:
-        """Return equations, shapes and code side by side; code that comes before any of them is as wide as both."""
+        """Return equations and code side by side; the head of a unit takes the full width if it has no equation."""
         numbers = range(row.first, row.last + 1)
         lines = "".join(self.line(unit, number) for number in numbers)
         code = f'<div class="code highlight"><pre>{lines}</pre></div>'
@@ -78,7 +78,7 @@ class Beside(SphinxDirective):
         return [raw(opening), *equations, raw(closing)]
 
     def equation(self, unit: Unit, tag: str, numbers: range) -> list[nodes.Node]:
-        """Return an equation where its tag comes first in a function, and its name alone where it comes again."""
+        """Return the equation at the first line of a unit with its tag, and only its title at later lines."""
         title, formulas, link = self.equations[tag]
         lines = [number for number in range(unit.first, unit.last + 1) if tag in self.tags.get(number, [])]
         here = [number for number in lines if number in numbers]
@@ -93,7 +93,7 @@ class Beside(SphinxDirective):
         return [raw(head), *(nodes.math_block(tex, tex) for tex in formulas if first), raw("</div>")]
 
     def line(self, unit: Unit, number: int) -> str:
-        """Return a line of code; its tags are links to their equations."""
+        """Return a line of code whose tags link to their equations."""
 
         def link(match: re.Match[str]) -> str:
             label = f"Equation {match[0]}, {escape(self.equations[match[1]].title)}"
@@ -110,8 +110,8 @@ class Beside(SphinxDirective):
         return f'<span class="line{rule}" {place}>{html}\n</span>'
 
 
-def hold_tags_to_equations(app: Any) -> None:
-    """End the build where a tag has no partner."""
+def check_tags(app: Any) -> None:
+    """Stop the build if a tag has no partner."""
     docs = Path(app.srcdir)
     alone = partnerless(files_with_tags(docs.parent / "minigru"), read_equations(docs))
     if alone:
@@ -119,7 +119,7 @@ def hold_tags_to_equations(app: Any) -> None:
 
 
 def link_to_pages(app: Any, doctree: nodes.document) -> None:
-    """Let a link to a file of the package lead to its page, not to a copy of the file."""
+    """Point each link to a file of the package at its page; otherwise Sphinx copies the file and links to the copy."""
     docs, docname = Path(app.srcdir).resolve(), app.env.docname
     package = docs.parent / "minigru"
     for node in [*doctree.findall(addnodes.download_reference)]:
@@ -133,8 +133,8 @@ def link_to_pages(app: Any, doctree: nodes.document) -> None:
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Register the directive, and what holds the tags together."""
+    """Register the directive and both hooks."""
     app.add_directive("beside", Beside)
-    app.connect("builder-inited", hold_tags_to_equations)
-    app.connect("doctree-read", link_to_pages, priority=400)  # before Sphinx copies what is linked to
+    app.connect("builder-inited", check_tags)
+    app.connect("doctree-read", link_to_pages, priority=400)  # before Sphinx copies linked files
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""What the pages of code are made of: equations out of the Markdown, tags out of the source, and the source cut up."""
+"""Read equations from the Markdown and tags from the source, and split the source into units and rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Tags = dict[int, list[str]]  # line -> its tags
 
 
 class Equation(NamedTuple):
-    """What stands under the heading of a tag, and its place in the site."""
+    """Title and formulas under the heading of a tag, and the link to it in the site."""
 
     title: str
     formulas: list[str]
@@ -26,7 +26,7 @@ class Equation(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A function with the comment above it; what comes before the first one has no title."""
+    """A function with the comment above it; the head of a file is a unit without a title."""
 
     title: str
     first: int
@@ -34,7 +34,7 @@ class Unit(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Lines that stand beside the equations of their tags, or, most of them, beside none."""
+    """Consecutive lines, shown beside the equations of their tags if they have any."""
 
     first: int
     last: int
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 @cache
 def read_equations(docs: Path) -> dict[str, Equation]:
-    """Return the equation of every tag that has a heading in the Markdown."""
+    """Return the equation of every tag with a heading in the Markdown."""
     found = {}
     for page in sorted(docs.glob("*.md")):
         for tag, title, formulas in HEADING.findall(page.read_text("utf-8")):
@@ -53,7 +53,7 @@ def read_equations(docs: Path) -> dict[str, Equation]:
 
 
 def read_tags(path: Path) -> Tags:
-    """Return the tags of each line that ends in some."""
+    """Return the tags at the end of each line that has some."""
     lines = enumerate(path.read_text("utf-8").splitlines(), start=1)
     return {number: TAG.findall(match[1]) for number, line in lines if (match := TAGS_OF_A_LINE.search(line))}
 
@@ -66,7 +66,7 @@ def files_with_tags(package: Path) -> dict[Path, Tags]:
 
 
 def partnerless(files: dict[Path, Tags], equations: dict[str, Equation]) -> list[str]:
-    """Say in a sentence each what has no partner: a line without its equation, an equation without its line."""
+    """Return one sentence per tag without a heading, without a line of code, or without an equation."""
     places = {tag: f"{path.name}:{line}" for path, tags in files.items() for line in tags for tag in tags[line]}
     return [
         *(f"{place}: ({tag}) has no heading in docs/*.md" for tag, place in places.items() if tag not in equations),
@@ -91,7 +91,7 @@ def _python_starts(source: str, tags: Tags) -> Iterator[tuple[str, int]]:
 
 
 def _cuda_starts(source: str) -> Iterator[tuple[str, int]]:
-    """Yield each function at the margin of a CUDA file, with the first line of its head."""
+    """Yield each function of a CUDA file with the first line of its head."""
     depth, first, head = 0, 0, ""
     for number, line in enumerate(source.splitlines(), start=1):
         code = re.sub(r'//.*|extern "C" \{', "", line)
@@ -105,7 +105,7 @@ def _cuda_starts(source: str) -> Iterator[tuple[str, int]]:
 
 
 def read_units(path: Path) -> list[Unit]:
-    """Cut a file into units; only the blank lines between them belong to none."""
+    """Split a file into units; only the blank lines between units belong to none."""
     source = path.read_text("utf-8")
     lines, starts = source.splitlines(), [("", 1)]
     for title, first in _python_starts(source, read_tags(path)) if path.suffix == ".py" else _cuda_starts(source):
@@ -120,10 +120,10 @@ def read_units(path: Path) -> list[Unit]:
 
 
 def read_rows(path: Path, unit: Unit) -> list[Row]:
-    """Cut a unit into rows, in order.
+    """Split a unit into rows, in order.
 
-    Tagged lines are one row, with the rest of their statement and the lines at the same depth that lead up to them.
-    What lies between two such rows is one too. Blank lines end a row.
+    A tagged row is a statement with a tag and the lines just above it at the same depth. The lines between two tagged
+    rows are a row without tags. A blank line ends a row.
     """
     lines, tags = ["", *path.read_text("utf-8").splitlines(), ""], read_tags(path)
     statements = _statements(path)
@@ -157,7 +157,7 @@ def read_rows(path: Path, unit: Unit) -> list[Row]:
 
 
 def _statements(path: Path) -> dict[int, tuple[int, int]]:
-    """Return first and last line of the simple statement on a line; in CUDA a line stands for itself."""
+    """Return the first and last line of the simple statement on each line; empty for CUDA."""
     if path.suffix != ".py":
         return {}
     nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.stmt)]

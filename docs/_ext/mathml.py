@@ -1,4 +1,4 @@
-"""Mathematics as MathML, made when the pages are built: the browser needs no script for it, and no network."""
+"""Convert LaTeX to MathML while the pages are built, so that the browser needs no script and no network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _converter = LatexToMathML(fancy_error=False)
 
 
 def to_mathml(tex: str, node: nodes.Node, display: bool) -> str:
-    """Convert one formula; what the converter does not know ends the build, with its place."""
+    """Convert one formula; a formula that cannot be converted stops the build and is named with its line."""
     try:
         return _converter.convert_with_local_state(tex, displaystyle=display)
     except LatexError as error:
@@ -27,7 +27,7 @@ def visit_inline(translator: Any, node: nodes.math) -> None:
 
 
 def visit_block(translator: Any, node: nodes.math_block) -> None:
-    r"""Write a formula on its own; what \qquad keeps apart may stand on lines of its own where the page is narrow."""
+    r"""Write a displayed formula; on a narrow page the parts separated by \qquad may wrap to lines of their own."""
     pieces = [to_mathml(piece, node, display=True) for piece in node.astext().split(r"\qquad")]
     translator.body.append(f'<div class="math">{"".join(pieces)}</div>')
     raise nodes.SkipNode

@@ -1,4 +1,4 @@
-// Hovering or focusing an equation marks its lines of code, and a line marks its equations.
+// Mark the lines of code of the equation under the mouse or the focus, and the equations of a line.
 addEventListener("DOMContentLoaded", () => {
   const tagged = [...document.querySelectorAll("[data-tags]")];
   const tagsOf = (element) => element?.dataset.tags.split(" ") ?? [];

@@ -88,7 +88,7 @@ def test_every_link_leads_somewhere_and_a_link_to_the_code_to_its_page(site):
             if not there.exists() or (name and name not in pages[there].names):
                 broken.append(f"{path.relative_to(site)}: {link}")
     assert broken == []
-    assert "code/reference.py.html" in pages[site / "equations.html"].links
+    assert [*site.glob("_downloads/*/reference.py")] == []
 
 
 def test_no_page_asks_for_the_network_fails_or_is_wider_than_a_phone(site, page):
@@ -99,16 +99,6 @@ def test_no_page_asks_for_the_network_fails_or_is_wider_than_a_phone(site, page)
         assert page.locator("merror").count() == 0, path
     assert page.complaints == []
     assert {url.partition(":")[0] for url in page.asked} <= {"file", "data"}
-
-
-def test_the_mathematics_is_there_as_mathematics(site, page):
-    page.goto((site / "equations.html").as_uri())
-    text = re.sub(r"```.*?```|`[^`]*`", "", (ROOT / "docs" / "equations.md").read_text("utf-8"), flags=re.DOTALL)
-    blocks = re.findall(r"\$\$(.*?)\$\$", text, flags=re.DOTALL)
-    inline = re.findall(r"\$[^$]+\$", re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL))
-    assert page.locator("math[display=block]").count() == sum(block.count(r"\qquad") + 1 for block in blocks)
-    assert page.locator("math").count() == page.locator("math[display=block]").count() + len(inline)
-    assert page.evaluate("document.fonts.check('16px \"STIX Two Math subset\"')")
 
 
 def formulas(html: str) -> list[str]:
@@ -144,6 +134,7 @@ def test_every_line_is_shown_and_beside_a_tag_stands_the_equation_of_its_derivat
         title, after = re.search(rf'<section id="{place}">\s*<h3>(.*?)<a .*?</h3>(.*)', there, re.DOTALL).groups()
         assert title.startswith(f"({tag}) ")
         assert formulas(html[match.end() :]) == formulas(after), tag
+        assert formulas(after) or tag.startswith("F"), tag
 
 
 def lines_with(tag: str) -> set[str]:

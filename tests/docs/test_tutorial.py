@@ -1,4 +1,7 @@
-"""The tutorial runs, on NumPy and on a device, and its committed outputs are those of a fresh run."""
+"""The tutorial runs on NumPy and on a device, and shows what it computes.
+
+Write its outputs anew with ``jupyter execute --inplace docs/tutorial.ipynb``.
+"""
 
 from __future__ import annotations
 
