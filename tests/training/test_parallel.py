@@ -137,7 +137,7 @@ ranks, out = parallel.connect(), Path(sys.argv[1])
 LOSSES = f"""{PREAMBLE}
 for dtype in ("float32", "float64"):
     config = Config(data="digits", hidden_size=32, epochs=5, batch_size=30, limit=571, lr=5e-3, dtype=dtype)
-    trainer = Trainer(config, data.load("digits", dtype=dtype), out, ranks)
+    trainer = Trainer(config, ranks.first(lambda: data.load("digits", dtype=dtype)), out, ranks)
     losses, step = [], trainer.step
     trainer.step = lambda *share: losses.append(float(step(*share))) or losses[-1]
     trainer.run(quiet=True)
@@ -198,7 +198,7 @@ def test_ctrl_c_stops_all_ranks_and_saves(tmp_path):
 
 SIGNALLED = f"""{PREAMBLE}
 config = Config(data="digits", hidden_size=8, epochs=5, batch_size=30, limit=300)
-trainer = Trainer(config, data.load("digits"), out, ranks)
+trainer = Trainer(config, ranks.first(lambda: data.load("digits")), out, ranks)
 step = trainer.adam.step
 def stepping():
     step()
