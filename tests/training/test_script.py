@@ -104,7 +104,7 @@ def test_ctrl_c_before_the_first_step_leaves_no_folder(tmp_path, monkeypatch):
 def test_resume_with_more_epochs_goes_further(tmp_path):
     options = ("--model", "rnn", "--clip-norm", "1", "--quiet")
     assert call(train_mnist, *QUICK, *options, "--out", tmp_path).stdout.startswith("Test accuracy: ")
-    result = call(train_mnist, "--out", tmp_path, "--resume", "--epochs", "3")
+    result = call(train_mnist, "--out", tmp_path, "--resume", "--epochs", "3", "--data", "auto")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("epoch 3/3")
     assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1, 2, 3]
