@@ -38,10 +38,16 @@ SMALL = {
     "vanishing_gradient.py": "--lengths 4 --steps 2 --hidden-size 4 --out {folder}",
     "gates.py": "--out {folder}",
     "predict.py": "--out {folder}",
+    "make_figures.py": "--dry-run",
 }
 OPTIONS_ONLY = {"bench.py", "ablation.py"}  # their sections, which take long, run in a test of their own
 # What .ci/run does with other names, or another test.
-KNOWN = {"python3 -m venv .venv", "source .venv/bin/activate", "python scripts/story/plot_step_size.py"}
+KNOWN = {
+    "python3 -m venv .venv",
+    "source .venv/bin/activate",
+    "python scripts/story/plot_step_size.py",
+    "mpiexec -n 2 python scripts/train_mnist.py",
+}
 
 
 def commands(page: Path) -> list[str]:
