@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 
-LEAST_CONTRAST = 0.1  # of the range from black to white, below which a picture shows nothing
-PAPER = 0.15  # of the darkest ink: what is fainter is paper
+from .ink import LEAST_CONTRAST, PAPER, doubts, find
+
 LARGEST = (1000, 1000)  # pixels that are read; a larger picture is made smaller first
 BOX = {28: 20}  # an MNIST digit fills 20 of 28 pixels; scikit-learn's small digits fill all of theirs
 
 
 class ImageError(RuntimeError):
     """A file is not an image, or shows nothing; the message says which."""
+
+
+class ImageWarning(UserWarning):
+    """A picture was read, and the answer may mean nothing; the message says why."""
 
 
 def read(path: Path) -> np.ndarray:
@@ -81,17 +85,11 @@ def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
     """
     from PIL import Image
 
-    low, high = brightness.min(), brightness.max()
-    if high - low < LEAST_CONTRAST:
+    ink = find(brightness)
+    if not ink.size:
         raise ImageError("the picture is blank: it has no strokes that stand out from its background")
-    frame = np.concatenate([brightness[0], brightness[-1], brightness[1:-1, 0], brightness[1:-1, -1]])
-    ground = float(np.median(frame))
-    ink = ground - brightness if ground - low > high - ground else brightness - ground
-    ink = ink / ink.max()
-    ink[ink < PAPER] = 0
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
+    for doubt in doubts(ink):
+        warnings.warn(doubt, ImageWarning, stacklevel=2)
     box = BOX.get(side, side)
     height, width = (max(1, round(box * length / max(ink.shape))) for length in ink.shape)
     picture = Image.fromarray(ink.astype(np.float32)).resize((width, height), Image.Resampling.BOX)
