@@ -9,7 +9,7 @@ PAPER = 0.15  # of the darkest ink: what is fainter is paper
 NOISE = 4  # standard deviations of the paper's grain: what is fainter is grain
 SPECK = 0.01  # of the largest mark's ink: what has less is dirt
 FINE, COARSE = 400, 100  # pixels of the longer side: of the picture that is searched, and of the light on it
-GAP = 0.1  # of the extent of all ink, from which on two marks stand apart
+GAP = 0.1  # of the height of all ink, from which on two marks stand apart
 RECTANGLE = 0.92  # of the smallest rectangle around a mark, from which on the mark is a rectangle itself
 SLENDER = 0.4  # width over length, below which a rectangle is a stroke
 
@@ -87,9 +87,9 @@ def doubts(ink: np.ndarray) -> list[str]:
 
     ink = _shrink(ink, COARSE)
     found = []
-    n = ndimage.label(ndimage.distance_transform_edt(ink == 0) <= GAP / 2 * max(ink.shape))[1]
-    if n > 1:
-        found.append(f"the picture shows {n} marks that stand apart; the answer counts only if they are one digit")
+    height = len(ink)  # the scale of a digit, also where several stand side by side
+    if ndimage.label(ndimage.distance_transform_edt(ink == 0) <= GAP / 2 * height)[1] > 1:
+        found.append("the picture shows several marks that stand apart; the answer counts only if they are one digit")
     if _is_rectangle(ndimage.binary_fill_holes(ink)):
         found.append("the picture shows a rectangle, such as a frame or a page on a table; crop it to what is inside")
     return found
