@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .ink import LEAST_CONTRAST, doubts, find
+from .ink import LEAST_CONTRAST, crop, doubts, find
 
 LARGEST = (1000, 1000)  # pixels that are read; a larger picture is made smaller first
 MOST = 30_000_000  # pixels that are decoded, at up to 12 bytes each
@@ -175,10 +175,11 @@ def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
     from PIL import Image
 
     ink = find(brightness)
-    if not ink.size:
+    if not ink.any():
         raise ImageError("the picture is blank: it has no strokes that stand out from its background")
     for doubt in doubts(ink):
         warnings.warn(doubt, ImageWarning, stacklevel=2)
+    ink = crop(ink)
     box = BOX.get(side, side)
     height, width = (max(1, round(box * length / max(ink.shape))) for length in ink.shape)
     picture = Image.fromarray(ink.astype(np.float32)).resize((width, height), Image.Resampling.BOX)

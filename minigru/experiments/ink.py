@@ -10,12 +10,14 @@ NOISE = 4  # standard deviations of the paper's grain: what is fainter is grain
 SPECK = 0.01  # of the largest mark's ink: what has less is dirt
 FINE, COARSE = 400, 100  # pixels of the longer side: of the picture that is searched, and of the light on it
 GAP = 0.1  # of the height of all ink, from which on two marks stand apart
+WIDE = 1.6  # width over height, from which on a digit is several
+SHORT, LONG, CROSSINGS = 0.15, 0.45, 6  # of the picture's edge that a digit may cover; LONG if cropped to the ink
 RECTANGLE = 0.92  # of the smallest rectangle around a mark, from which on the mark is a rectangle itself
 SLENDER = 0.4  # width over length, below which a rectangle is a stroke
 
 
 def find(brightness: np.ndarray) -> np.ndarray:
-    """Return how much ink there is in each pixel of a photograph, cropped to the ink.
+    """Return how much ink there is in each pixel of a photograph.
 
     Assumptions: most of the picture's edge shows the ground; the brightness of the ground changes slowly, about as a
     quadratic does over the picture and otherwise over distances longer than a stroke is wide; all ink is darker than
@@ -28,26 +30,30 @@ def find(brightness: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ink : (at most 400, at most 400) floats from 0 (ground) to 1 (ink); (0, 0) if the photograph is blank
+    ink : (at most 400, at most 400) floats from 0 (ground) to 1 (ink); 0 everywhere if the photograph is blank
     """
     from scipy import ndimage
 
     brightness = _shrink(brightness, FINE)
     if np.ptp(brightness) < LEAST_CONTRAST:
-        return np.zeros((0, 0))
+        return np.zeros(brightness.shape)
     ground, dark = _ground(_shrink(brightness, COARSE))
-    ground = _resize(ground, brightness.shape)
+    ground = _resize(ground, *brightness.shape)
     ink = (ground - brightness) / np.maximum(ground, LEAST_CONTRAST) if dark else brightness - ground
     few = 1 + ink.size // 2000  # not the strongest pixel itself, which may be dirt
     strongest = np.partition(ink, -few, axis=None)[-few]
     grain = 1.5 * np.median(-ink[ink < 0]) if (ink < 0).any() else 0.0  # whatever is fainter than paper is grain
     if strongest < max(LEAST_CONTRAST, NOISE * grain):
-        return np.zeros((0, 0))
+        return np.zeros(brightness.shape)
     ink = np.minimum(ink / strongest, 1)
     ink[ink < max(PAPER, NOISE * grain / strongest)] = 0
     marks, n = ndimage.label(ink, np.ones((3, 3)))
     mass = ndimage.sum_labels(ink, marks, range(n + 1))
-    ink = np.where((mass >= SPECK * mass.max())[marks], ink, 0)
+    return np.where((mass >= SPECK * mass.max())[marks], ink, 0)
+
+
+def crop(ink: np.ndarray) -> np.ndarray:
+    """Return the smallest part of a picture (height, width) that holds all its ink; there must be some."""
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
@@ -60,12 +66,12 @@ def _ground(brightness: np.ndarray) -> tuple[np.ndarray, bool]:
     terms = np.stack([np.ones_like(x), y, x, y * y, x * y, x * x], axis=-1)
     frame = np.ones(brightness.shape, bool)
     frame[1:-1, 1:-1] = False
-    plane, edge, weights = terms[..., :3], brightness[frame], 1.0
+    plane, edge, weights = terms[..., :3], brightness[frame], np.ones(frame.sum())
     for _ in range(20):  # least absolute deviations, by reweighting: ink that touches the edge counts little
-        solution = np.linalg.lstsq(plane[frame] * weights, edge * np.squeeze(weights), rcond=None)[0]
-        weights = np.maximum(np.abs(edge - plane[frame] @ solution), 1e-3)[:, None] ** -0.5
+        solution = np.linalg.lstsq(plane[frame] * weights[:, None], edge * weights, rcond=None)[0]
+        weights = np.maximum(np.abs(edge - plane[frame] @ solution), 1e-3) ** -0.5
     ground = plane @ solution
-    dark = ground.max() >= 0 and (ground - brightness).max() > (brightness - ground).max()
+    dark = (ground - brightness).max() > (brightness - ground).max()
     reach = max(brightness.shape) / 15
     for _ in range(5):  # the ground tells which pixels are ink, and the others tell the ground
         ink = ground - brightness if dark else brightness - ground
@@ -85,11 +91,19 @@ def doubts(ink: np.ndarray) -> list[str]:
     """Return why the ink (height, width) of a picture may not be one digit, one sentence per reason."""
     from scipy import ndimage
 
-    ink = _shrink(ink, COARSE)
     found = []
-    height = len(ink)  # the scale of a digit, also where several stand side by side
-    if ndimage.label(ndimage.distance_transform_edt(ink == 0) <= GAP / 2 * height)[1] > 1:
-        found.append("the picture shows several marks that stand apart; the answer counts only if they are one digit")
+    edge = np.concatenate([ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]]) > 0  # once around the picture
+    whole, ink = ink.shape, crop(ink)
+    crossings = np.count_nonzero(edge != np.roll(edge, 1))
+    if edge.mean() > (LONG if ink.shape == whole else SHORT) or crossings > 2 * CROSSINGS:
+        found.append(
+            "what looks like ink reaches the edge of the picture: crop it to one digit on evenly lit, empty paper"
+        )
+    ink = _shrink(ink, COARSE)
+    height, width = ink.shape
+    apart = ndimage.label(ndimage.distance_transform_edt(ink == 0) <= GAP / 2 * height)[1] > 1
+    if apart or width > WIDE * height:
+        found.append("the picture seems to show several marks; the answer counts only if they are one digit")
     if _is_rectangle(ndimage.binary_fill_holes(ink)):
         found.append("the picture shows a rectangle, such as a frame or a page on a table; crop it to what is inside")
     return found
@@ -97,23 +111,23 @@ def doubts(ink: np.ndarray) -> list[str]:
 
 def _is_rectangle(shape: np.ndarray) -> bool:
     """Return whether a shape (height, width) fills the smallest rectangle around it, and is no stroke."""
-    points, sides = np.argwhere(shape), []
+    points, sides = np.argwhere(shape), list[np.ndarray]()
     for angle in np.linspace(0, np.pi / 2, 30, endpoint=False):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         sides.append(np.ptp(points @ turn, axis=0) + 1)
-    width, length = sorted(min(sides, key=np.prod))
+    width, length = np.sort(min(sides, key=lambda side: float(np.prod(side))))
     return bool(width >= SLENDER * length and len(points) >= RECTANGLE * width * length)
 
 
 def _shrink(picture: np.ndarray, longest: int) -> np.ndarray:
     """Return a picture of the same shape whose longer side has at most `longest` pixels."""
     scale = min(1, longest / max(picture.shape))
-    return picture if scale == 1 else _resize(picture, tuple(max(1, round(scale * n)) for n in picture.shape))
+    return picture if scale == 1 else _resize(picture, *(max(1, round(scale * n)) for n in picture.shape))
 
 
-def _resize(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return a picture of another size: the mean of the pixels where it becomes smaller, between them where larger."""
     from PIL import Image
 
-    method = Image.Resampling.BOX if shape[0] < picture.shape[0] else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(picture.astype(np.float32)).resize(shape[::-1], method), np.float64)
+    method = Image.Resampling.BOX if (height, width) < picture.shape else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(picture.astype(np.float32)).resize((width, height), method), np.float64)

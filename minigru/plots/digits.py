@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import COLORS, GATES, OTHER, OURS, RIGHT, WRONG, new_figure
+from .style import COLORS, GATES, OTHER, OURS, RIGHT, WRONG, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def reading(
     rows = np.arange(0, T, max(1, T // 7))
     mean.set(title="test set", xlim=(0, 1), xticks=(0, 0.5, 1), ylim=(T - 0.5, -0.5), yticks=rows, yticklabels=rows + 1)
     mean.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
@@ -139,7 +139,7 @@ def answers(
         blocks = blocks[1:]
     for place in range(n):
         _answer(blocks[place], images[place], probabilities[place], None if labels is None else int(labels[place]))
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
@@ -177,5 +177,5 @@ def labelled(images: np.ndarray, labels: np.ndarray, title: str) -> Figure:
     for axes, image, label in zip(panels, images, labels, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=1)
         axes.set_title(f"label {label}", fontsize=9)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import OTHER, OURS, RIGHT, WRONG, new_figure
+from .style import OTHER, OURS, RIGHT, WRONG, new_figure, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
         axes.set_xlim(0.5, epochs.max() + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     return figure
 
 
@@ -69,7 +69,7 @@ def digit_grid(images: np.ndarray, predictions: np.ndarray, labels: np.ndarray, 
             axes.set(xticks=[], yticks=[])
             for side in axes.spines.values():
                 side.set(color=WRONG, linewidth=2)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     return figure
 
 
@@ -98,7 +98,7 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, title: str) ->
     axes.set(xlabel="digit read", ylabel="digit written", xticks=range(K), yticks=range(K))
     axes.set_title("number: images; colour: share of the digit's images, where read wrongly", fontsize=9)
     figure.colorbar(drawn, label="share (%)", shrink=0.8)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     return figure
 
 
@@ -144,5 +144,5 @@ def step_times(rows: dict[int, list[dict[str, Any]]], machine: str) -> Figure:
         axes.set(xlim=(0, 1.2 * max(row["high"] for row in programs)), xlabel="ms a step", title=f"batch {B}")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()  # the panels share their axis
-    figure.suptitle(f"A training step on {machine}", fontsize=11)
+    figure.suptitle(f"A training step on {plain(machine)}", fontsize=11)
     return figure
