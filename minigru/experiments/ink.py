@@ -11,7 +11,8 @@ SPECK = 0.01  # of the largest mark's ink: what has less is dirt
 FINE, COARSE = 400, 100  # pixels of the longer side: of the picture that is searched, and of the light on it
 GAP = 0.1  # of the height of all ink, from which on two marks stand apart
 WIDE = 1.6  # width over height, from which on a digit is several
-SHORT, LONG, CROSSINGS = 0.15, 0.45, 6  # of the picture's edge that a digit may cover; LONG if cropped to the ink
+TIGHT = 0.95  # of both sides of a picture, from which on it is cropped to the ink, which may then reach the edge,
+EDGE, MEETINGS = 0.45, 6  # but cover no more of it, and not in more places
 RECTANGLE = 0.92  # of the smallest rectangle around a mark, from which on the mark is a rectangle itself
 SLENDER = 0.4  # width over length, below which a rectangle is a stroke
 
@@ -93,12 +94,11 @@ def doubts(ink: np.ndarray) -> list[str]:
 
     found = []
     edge = np.concatenate([ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]]) > 0  # once around the picture
+    meetings = np.count_nonzero(edge != np.roll(edge, 1)) / 2
     whole, ink = ink.shape, crop(ink)
-    crossings = np.count_nonzero(edge != np.roll(edge, 1))
-    if edge.mean() > (LONG if ink.shape == whole else SHORT) or crossings > 2 * CROSSINGS:
-        found.append(
-            "what looks like ink reaches the edge of the picture: crop it to one digit on evenly lit, empty paper"
-        )
+    tight = ink.shape[0] >= TIGHT * whole[0] and ink.shape[1] >= TIGHT * whole[1]
+    if edge.mean() > EDGE or meetings > (MEETINGS if tight else 0):
+        found.append("ink or shadow reaches the edge of the picture; photograph one whole digit with paper around it")
     ink = _shrink(ink, COARSE)
     height, width = ink.shape
     apart = ndimage.label(ndimage.distance_transform_edt(ink == 0) <= GAP / 2 * height)[1] > 1

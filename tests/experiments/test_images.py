@@ -77,7 +77,7 @@ def test_heavy_feet_do_not_push_the_digit_out_of_the_field():
     picture = np.zeros((40, 40))
     picture[0:40, 20] = 0.3
     picture[36:40, 5:35] = 1
-    field = images.as_digit(picture, 28)
+    field = images.as_digit(np.pad(picture, 2), 28)
     assert np.ptp(np.flatnonzero(field.any(axis=1))) == 19
 
 
