@@ -13,7 +13,7 @@ GAP = 0.1  # of the height of all ink, from which on two marks stand apart
 WIDE = 1.6  # width over height, from which on a digit is several
 TIGHT = 0.95  # of both sides of a picture, from which on it is cropped to the ink, which may then reach the edge,
 EDGE, MEETINGS = 0.45, 6  # but cover no more of it, and not in more places
-RECTANGLE = 0.92  # of the smallest rectangle around a mark, from which on the mark is a rectangle itself
+RECTANGLE = 0.9  # of the smallest rectangle around a mark, from which on the mark is a rectangle itself
 SLENDER = 0.4  # width over length, below which a rectangle is a stroke
 
 
@@ -94,6 +94,7 @@ def doubts(ink: np.ndarray) -> list[str]:
 
     found = []
     edge = np.concatenate([ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]]) > 0  # once around the picture
+    edge = ndimage.binary_closing(edge, np.ones(1 + len(edge) // 100))  # frayed ink meets it once
     meetings = np.count_nonzero(edge != np.roll(edge, 1)) / 2
     whole, ink = ink.shape, crop(ink)
     tight = ink.shape[0] >= TIGHT * whole[0] and ink.shape[1] >= TIGHT * whole[1]
