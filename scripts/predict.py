@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +64,15 @@ def main() -> int:
         model, config = trained.load(options.checkpoint, options.backend)
         if options.image is not None:
             path = Path(options.image)
-            original = images.read(path)
-            try:
-                x = images.as_digit(original, model.cell.input_size)[None]
-            except ImageError as error:
-                raise ImageError(f"{path}: {error}") from None
+            with warnings.catch_warnings(record=True) as doubts:
+                warnings.simplefilter("always", images.ImageWarning)
+                original = images.read(path)
+                try:
+                    x = images.as_digit(original, model.cell.input_size)[None]
+                except ImageError as error:
+                    raise ImageError(f"{path}: {error}") from None
+            for doubt in doubts:
+                print(f"predict.py: warning: {path}: {doubt.message}", file=sys.stderr)
             probabilities = model.predict_proba(x)
             report(probabilities, None, [path.name[:13]])
             figure = digit_plots.answers(x, probabilities, None, f"{path.name}, and what the model saw", original)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 import zlib
 
 import numpy as np
 import pandas as pd
+import predict
 import pytest
 from PIL import Image
 from scipy import ndimage
@@ -17,9 +19,12 @@ from sklearn.datasets import load_digits
 from minigru.experiments import images
 from minigru.experiments.images import ImageError, ImageWarning
 from minigru.plots import digits as digit_plots
+from minigru.plots import story as story_plots
 from minigru.plots import training as plots
 from minigru.plots.style import new_figure, plain
-from minigru.training.trainer import HISTORY
+from minigru.training import data
+from minigru.training.config import Config
+from minigru.training.trainer import HISTORY, Trainer
 
 DIGITS = load_digits().images[:20] / 16
 SEVEN = np.pad((255 * DIGITS[7]).astype(np.uint8).repeat(10, axis=0).repeat(10, axis=1), 5)  # light on dark
@@ -117,20 +122,24 @@ def test_a_transparent_ground_of_16_bits_is_the_opposite_of_the_strokes(ink, tmp
     assert images.read(tmp_path / "a.png") == pytest.approx(1.0 * ((SEVEN > 100) == (ink > 0)), abs=0.01)
 
 
-@pytest.mark.parametrize(("kind", "bands"), [(4, 2), (2, 3), (6, 4)])
+def png(shape, bits, kind, content):
+    """Return a PNG of a kind that Pillow does not write."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", *shape[::-1], bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("kind", "bands"), [(4, 2), (2, 3), (6, 4)], ids=["grey and opacity", "colour", "both"])
 @pytest.mark.parametrize("bits", [12, 16])
 def test_colours_and_opacity_of_16_bits_too(kind, bands, bits, tmp_path):
     array = (SEVEN / 255 * (2**bits - 1)).astype(">u2")[..., None].repeat(bands, axis=2)
     if bands % 2 == 0:
         array[..., -1] = 65535
-    rows = b"".join(b"\0" + row.tobytes() for row in array)  # Pillow writes no PNG of this kind
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", *SEVEN.shape[::-1], 16, kind, 0, 0, 0)
-    png = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png)
+    rows = b"".join(b"\0" + row.tobytes() for row in array)
+    (tmp_path / "a.png").write_bytes(png(SEVEN.shape, 16, kind, rows))
     assert images.read(tmp_path / "a.png") == pytest.approx(SEVEN / 255, abs=0.07)
 
 
@@ -169,8 +178,8 @@ def test_a_format_that_cannot_be_read_is_named_with_what_to_do(start, name, tmp_
         images.read(tmp_path / "a.jpg")
 
 
-def test_100_megapixels_are_refused_before_they_take_memory(tmp_path):
-    Image.new("1", (10_000, 10_000)).save(tmp_path / "a.png")
+def test_100_megapixels_are_refused_before_they_are_decoded(tmp_path):
+    (tmp_path / "a.png").write_bytes(png((10_000, 10_000), 8, 0, b"no pixels"))
     with pytest.raises(ImageError, match="100 megapixels; expected at most 30"):
         images.read(tmp_path / "a.png")
 
@@ -182,10 +191,6 @@ def test_a_large_jpeg_is_decoded_smaller(tmp_path):
     assert difference(brightness, SEVEN / 255) < 0.02
 
 
-TEXTS = ["$", "Ba$$in.png", r"$\nosuch$", r"a\$b$", "七.png", "\udcff.png", "a\nb\t.png", ""]
-
-
-@pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize(
     "draw",
     [
@@ -195,15 +200,27 @@ TEXTS = ["$", "Ba$$in.png", r"$\nosuch$", r"a\$b$", "七.png", "\udcff.png", "a\
         lambda title: plots.confusion_matrix(np.arange(2), np.arange(2), title),
         lambda title: plots.training_curves(pd.DataFrame(np.ones((1, len(HISTORY))), columns=HISTORY), title),
         lambda title: plots.step_times({1: [{"name": "a", "threads": 1, "ms": 1, "low": 1, "high": 1}]}, title),
+        lambda title: digit_plots.reading(*np.ones((5, 8, 8)), *np.ones((2, 8)), title),
+        lambda title: story_plots.sentence(
+            ["a"], *np.ones((1, 1, 1)), dict.fromkeys("ab", np.ones((1, 1))), np.arange(1), title
+        ),
     ],
-    ids=["answers", "labelled", "grid", "confusion", "curves", "times"],
+    ids=["answers", "labelled", "grid", "confusion", "curves", "times", "reading", "sentence"],
 )
-def test_any_text_can_be_a_title(draw, text, tmp_path):
-    draw(text).savefig(tmp_path / "a.png", dpi=20)  # where a warning is an error
+def test_any_text_can_be_a_title(draw, tmp_path):
+    draw("a$\\nosuch$ 七\udcff\n").savefig(tmp_path / "a.png", dpi=20)  # where a warning is an error
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"), [(r"Ba$$in \$ $x^2$", r"Ba$$in \$ $x^2$"), ("Größe é", "Größe é"), ("七\udcff\n.png", "???.png")]
+    ("text", "shown"),
+    [
+        ("$", "$"),
+        ("Ba$$in.png", "Ba$$in.png"),
+        (r"a $\nosuch$ $x^2$", r"a $\nosuch$ $x^2$"),
+        (r"a\$b\\$", r"a\$b\\$"),
+        ("Größe é", "Größe é"),
+        ("七\udcff\n.png", "???.png"),
+    ],
 )
 def test_a_text_is_shown_as_it_is_but_for_what_the_font_lacks(text, shown):
     def drawn(title, **how):
@@ -213,3 +230,16 @@ def test_a_text_is_shown_as_it_is_but_for_what_the_font_lacks(text, shown):
         return drawing.getvalue()
 
     assert drawn(plain(text)) == drawn(shown, parse_math=False)
+
+
+def test_predict_says_its_doubts_and_takes_any_file_name(tmp_path, monkeypatch, capsys):
+    config = Config(data="digits", hidden_size=4, epochs=1, limit=64)
+    Trainer(config, data.load("digits"), tmp_path).run(quiet=True)
+    page, path = photograph(DIGITS[7]), tmp_path / "$^$ 七.png"
+    Image.fromarray((255 * np.hstack([page, page])).astype(np.uint8)).save(path)
+    monkeypatch.setattr("sys.argv", ["predict.py", str(tmp_path), "--image", str(path), "--out", str(tmp_path)])
+    assert predict.main() == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].startswith("$^$ 七.png")
+    assert re.fullmatch(r"predict.py: warning: .*七\.png: the picture seems to show several marks; .*\n", err)
+    assert (tmp_path / "predict_image.png").exists()
