@@ -11,7 +11,7 @@ import numpy as np
 from .ink import LEAST_CONTRAST, crop, doubts, find
 
 LARGEST = (1000, 1000)  # pixels that are read; a larger picture is made smaller first
-MOST = 30_000_000  # pixels that are decoded, at up to 12 bytes each
+MOST = 30_000_000  # pixels that are decoded, at about 13 bytes each
 FRAMES = 20  # of an animation that are searched for one that is not blank
 BOX = {28: 20}  # an MNIST digit fills 20 of 28 pixels; scikit-learn's small digits fill all of theirs
 FOREIGN = {b"ftyphei": "HEIC", b"ftyphev": "HEIC", b"ftypm": "HEIC", b"ftypavi": "AVIF", b"%PDF": "PDF", b"<svg": "SVG"}
