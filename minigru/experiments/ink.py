@@ -11,8 +11,8 @@ SPECK = 0.01  # of the largest mark's ink: what has less is dirt
 FINE, COARSE = 400, 100  # pixels of the longer side: of the picture that is searched, and of the light on it
 GAP = 0.1  # of the height of all ink, from which on two marks stand apart
 WIDE = 1.6  # width over height, from which on a digit is several
-TIGHT = 0.95  # of both sides of a picture, from which on it is cropped to the ink, which may then reach the edge,
-EDGE, MEETINGS = 0.45, 6  # but cover no more of it, and not in more places
+TIGHT = 0.95  # of both sides of a picture, from which on it is cropped to the ink, which may then reach the edge
+MEETINGS = 6  # in so many places
 RECTANGLE = 0.9  # of the smallest rectangle around a mark, from which on the mark is a rectangle itself
 SLENDER = 0.4  # width over length, below which a rectangle is a stroke
 
@@ -98,7 +98,7 @@ def doubts(ink: np.ndarray) -> list[str]:
     meetings = np.count_nonzero(edge != np.roll(edge, 1)) / 2
     whole, ink = ink.shape, crop(ink)
     tight = ink.shape[0] >= TIGHT * whole[0] and ink.shape[1] >= TIGHT * whole[1]
-    if edge.mean() > EDGE or meetings > (MEETINGS if tight else 0):
+    if meetings > (MEETINGS if tight else 0):
         found.append("ink or shadow reaches the edge of the picture; photograph one whole digit with paper around it")
     ink = _shrink(ink, COARSE)
     height, width = ink.shape

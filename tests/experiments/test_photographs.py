@@ -56,6 +56,14 @@ def test_dark_ink_in_falling_light_is_read_as_in_even_light(far, degrees):
     assert np.mean([difference(*pair) for pair in zip(shaded, EVEN, strict=True)]) < 0.02
 
 
+@pytest.mark.parametrize("trouble", ["shadow", "grain"])
+def test_a_soft_shadow_and_coarse_grain_leave_the_digit(trouble):
+    rows = np.linspace(-1, 1, 240)[:, None]
+    shade = 1 - 0.5 / (1 + np.exp(-rows / 0.06)) if trouble == "shadow" else 1
+    grain = np.random.default_rng(1).normal(0, 0.1, (240, 240)) if trouble == "grain" else 0
+    assert np.mean([difference(shade * even + grain, even) for even in EVEN]) < 0.05
+
+
 @pytest.mark.parametrize("far", [1, 0.45])
 def test_light_ink_in_falling_light_keeps_its_strokes(far):
     shaded = [photograph(digit, far, 30, light=True) for digit in DIGITS]
