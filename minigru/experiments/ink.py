@@ -6,7 +6,7 @@ import numpy as np
 
 LEAST_CONTRAST = 0.1  # of the range from black to white, below which a picture shows nothing
 PAPER = 0.15  # of the darkest ink: what is fainter is paper
-NOISE = 4  # standard deviations of the paper's grain: what is fainter is grain
+NOISE = 4  # standard deviations of the grain of the paper, which ink exceeds somewhere
 SPECK = 0.01  # of the largest mark's ink: what has less is dirt
 FINE, COARSE = 400, 100  # pixels of the longer side: of the picture that is searched, and of the light on it
 GAP = 0.1  # of the height of all ink, from which on two marks stand apart
@@ -47,7 +47,7 @@ def find(brightness: np.ndarray) -> np.ndarray:
     if strongest < max(LEAST_CONTRAST, NOISE * grain):
         return np.zeros(brightness.shape)
     ink = np.minimum(ink / strongest, 1)
-    ink[ink < max(PAPER, NOISE * grain / strongest)] = 0
+    ink[ink < PAPER] = 0
     marks, n = ndimage.label(ink, np.ones((3, 3)))
     mass = ndimage.sum_labels(ink, marks, range(n + 1))
     return np.where((mass >= SPECK * mass.max())[marks], ink, 0)
