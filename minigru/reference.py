@@ -5,10 +5,10 @@ One letter per dimension: T steps, B batch, D inputs, H hidden units, K classes.
 rows ``[:H]`` of a recurrent weight meet ``c_prev`` and rows ``[H:]`` meet ``x``.
 
 Each line that is an equation ends with its tag. ``out, cache = f(...)`` computes the forward pass and
-``f_backward(dout, cache)`` the backward pass: for every ``name`` of the forward pass there is one ``dname``, the gradient
-of the loss with respect to ``name``, in exactly reversed order. The functions are pure, allocate freely, and are
-analytic: complex input gives complex output, so a complex step can check a gradient. They do not validate their input;
-the engine does.
+``f_backward(dout, cache)`` the backward pass: for every ``name`` of the forward pass there is one ``dname``, the
+gradient of the loss with respect to ``name``, in exactly reversed order. The functions are pure, allocate freely, and
+are analytic: complex input gives complex output, so a complex step can check a gradient. They do not validate their
+input; the engine does.
 """
 
 from __future__ import annotations
