@@ -28,6 +28,9 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         with temporary.open("wb") as file:
             write(file)
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # else it names the temporary file, or none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
