@@ -251,7 +251,7 @@ def run(main: Callable[[], int]) -> NoReturn:
 
 
 def prepare_streams() -> None:
-    """Let every stream print every text, with a code for a character that its encoding lacks, and let none be closed."""
+    """Let every stream print every text, with a code for what its encoding lacks, and let no stream be closed."""
     with suppress(OSError):
         while (nowhere := os.open(os.devnull, os.O_RDWR)) < 3:  # else the next file opened would be standard output
             pass
