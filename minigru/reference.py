@@ -4,10 +4,11 @@ A row of an array is one sample, so ``W z`` on paper is ``z @ W`` here and a wei
 One letter per dimension: T steps, B batch, D inputs, H hidden units, K classes. ``[c_prev, x]`` puts the memory first:
 rows ``[:H]`` of a recurrent weight meet ``c_prev`` and rows ``[H:]`` meet ``x``.
 
-Each line that is an equation ends with its tag. ``out, cache = f(...)`` goes forward and ``f_backward(dout, cache)``
-goes back: for every ``name`` of the forward pass there is one ``dname``, the gradient of the loss with respect to it,
-in exactly reversed order. The functions are pure, allocate freely, and are analytic: complex input gives complex
-output, so that a gradient can be checked with a complex step. They ask nothing of their input: the engine does.
+Each line that is an equation ends with its tag. ``out, cache = f(...)`` computes the forward pass and
+``f_backward(dout, cache)`` the backward pass: for every ``name`` of the forward pass there is one ``dname``, the
+gradient of the loss with respect to ``name``, in exactly reversed order. The functions are pure, allocate freely, and
+are analytic: complex input gives complex output, so a complex step can check a gradient. They do not validate their
+input; the engine does.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def rnn_cell_backward(da: Array, cache: Cache) -> tuple[Array, Array, Params]:
 
 
 def _sequence(cell: Any, x: Array, state: Array, p: Params) -> tuple[Array, list[Cache]]:
-    """Run `cell` over x (T, B, D) from `state` (B, H); return the states (T, B, H) and one cache a step."""
+    """Run `cell` over x (T, B, D) from `state` (B, H); return the states (T, B, H) and one cache per step."""
     states, caches = [], []
     for x_t in x:
         state, cache = cell(x_t, state, p)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -68,11 +70,15 @@ def main() -> int:
 
 def classify_picture(model: SequenceClassifier, path: Path) -> Draw:
     """Classify the picture in a file, print the answer, and return what draws it."""
-    original = images.read(path)
-    try:
-        x = images.as_digit(original, model.cell.input_size)[None]
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
+    with warnings.catch_warnings(record=True) as doubts:
+        warnings.simplefilter("always", images.ImageWarning)
+        original = images.read(path)
+        try:
+            x = images.as_digit(original, model.cell.input_size)[None]
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}") from None
+    for doubt in doubts:
+        print(f"predict.py: warning: {path}: {doubt.message}", file=sys.stderr)
     probabilities = model.predict_proba(x)
     report(probabilities, None, [path.name[:13]])
     return partial(digit_plots.answers, x, probabilities, None, f"{path.name}, and what the model saw", original)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import COLORS, GATES, GREY, MEMORY, OTHER, OURS, RIGHT, WRONG, new_figure
+from .style import COLORS, GATES, GREY, MEMORY, OTHER, OURS, RIGHT, WRONG, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def digit_grid(images: np.ndarray, labels: np.ndarray, title: str, predictions: 
             axes.set(xticks=[], yticks=[])
             for side in axes.spines.values():
                 side.set(color=WRONG, linewidth=2)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
@@ -67,7 +67,7 @@ def confusion_matrix(predictions: np.ndarray, labels: np.ndarray, title: str) ->
     axes.set(xlabel="predicted digit", ylabel="label", xticks=range(K), yticks=range(K))
     axes.set_title("number: count of images; colour: share of the row, mistakes only", fontsize=9)
     figure.colorbar(drawn, label="share of the images with this label (%)", shrink=0.8)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     return figure
 
 
@@ -99,7 +99,7 @@ def answers(
         axes.set_title("the picture", fontsize=10)
     for k in range(n):
         _answer(panels[k + extra], images[k], probabilities[k], None if labels is None else int(labels[k]))
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 
@@ -169,7 +169,7 @@ def reading(
     rows = np.arange(0, T, max(1, T // 7))
     mean.set(title="test set", xlim=(0, 1), xticks=(0, 0.5, 1), ylim=(T - 0.5, -0.5), yticks=rows, yticklabels=rows + 1)
     mean.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 

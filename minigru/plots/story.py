@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import COLORS, GATES, OTHER, OURS, RIGHT, new_figure
+from .style import COLORS, GATES, OTHER, OURS, RIGHT, new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,7 +120,7 @@ def sentence(
     below.set_xlim(-0.5, T - 0.5)
     below.tick_params(axis="x", labelsize=10)
     below.legend(frameon=False, fontsize=9, loc="center right")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     return figure
 
 

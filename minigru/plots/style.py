@@ -47,3 +47,12 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def plain(text: str) -> str:
+    """Return a user's text as a figure can show it: not parsed as mathematics, with "?" for what the font lacks."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    font = get_font(findfont(FontProperties()))
+    shown = "".join(sign if sign.isprintable() and font.get_char_index(ord(sign)) else "?" for sign in text)
+    return shown.replace("$", r"\$")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .style import GREY, OTHER, OURS, new_figure
+from .style import GREY, OTHER, OURS, new_figure, plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ def training_curves(history: pd.DataFrame, title: str) -> Figure:
         axes.set_xlim(0.5, epochs.max() + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-    figure.suptitle(title)
+    figure.suptitle(plain(title))
     return figure
 
 
@@ -67,5 +67,5 @@ def step_times(rows: dict[int, list[dict[str, Any]]], machine: str) -> Figure:
         axes.set(xlim=(0, 1.2 * max(row["high"] for row in programs)), xlabel="ms per step", title=f"batch {B}")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()  # the panels share their axis
-    figure.suptitle(f"One training step on {machine}", fontsize=11)
+    figure.suptitle(f"One training step on {plain(machine)}", fontsize=11)
     return figure

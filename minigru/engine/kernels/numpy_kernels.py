@@ -46,24 +46,27 @@ def gru_memory_backward(
     """
     dc = dc_prev
     keep = np.subtract(1, gamma_u, out=scratch)
-    dgamma_u = np.subtract(c_tilde, c_prev, out=dz_u)
-    np.multiply(dc, dgamma_u, out=dgamma_u)  # (dG4)
-    np.multiply(dgamma_u, gamma_u, out=dz_u)
-    np.multiply(dz_u, keep, out=dz_u)  # (dG1)
+    change = np.subtract(c_tilde, c_prev, out=dz_u)
+    dgamma_u = np.multiply(dc, change, out=change)  # (dG4)
+    half = np.multiply(dgamma_u, gamma_u, out=dgamma_u)
+    np.multiply(half, keep, out=dz_u)  # (dG1)
     slope = np.multiply(c_tilde, c_tilde, out=dz_c)
     np.subtract(1, slope, out=slope)
-    np.multiply(gamma_u, slope, out=dz_c)
-    np.multiply(dc, dz_c, out=dz_c)  # (dG4) (dG3)
+    np.multiply(gamma_u, slope, out=slope)
+    np.multiply(dc, slope, out=dz_c)  # (dG4) (dG3)
     np.multiply(dc, keep, out=dc_prev)  # (dG4)
 
 
 def gru_reset_backward(dc_prev: Array, dz_r: Array, drc: Array, gamma_r: Array, rc: Array) -> None:
-    """Go from the gradient of rc = gamma_r * c_prev back to the reset gate; add its term to dc_prev. Overwrites drc."""
-    np.subtract(1, gamma_r, out=dz_r)
-    np.multiply(rc, dz_r, out=dz_r)
-    np.multiply(drc, dz_r, out=dz_r)  # (dG3) (dG2)
-    np.multiply(drc, gamma_r, out=drc)
-    np.add(dc_prev, drc, out=dc_prev)  # (dG3)
+    """Go from drc, the gradient of rc = gamma_r * c_prev, back to the reset gate; add the reset-gate term to dc_prev.
+
+    Overwrites drc.
+    """
+    slope = np.subtract(1, gamma_r, out=dz_r)
+    np.multiply(rc, slope, out=slope)
+    np.multiply(drc, slope, out=dz_r)  # (dG3) (dG2)
+    term = np.multiply(drc, gamma_r, out=drc)
+    np.add(dc_prev, term, out=dc_prev)  # (dG3)
 
 
 def flush(d: Array) -> None:
