@@ -6,15 +6,19 @@ import argparse
 import io
 import math
 import os
+import shlex
+import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from threadpoolctl import threadpool_limits
 
 from .engine.backend import BACKENDS, BackendUnavailable
+from .plots.style import own_settings
 from .training.checkpoint import CheckpointError
 from .training.data import DataUnavailable
 from .training.files import replace_file
@@ -87,25 +91,44 @@ def figure_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     parser.add_argument(
         "--out",
-        type=output_folder,
+        type=Path,  # not tested here: what is printed needs no folder
         default="runs/figures",
         metavar="DIR",
         help="folder for the figures (default: %(default)s)",
     )
 
 
-def write_figures(out: Path, **figures: Any) -> None:
-    """Write each figure as a PNG file of its name into the folder `out`, which is made if need be, and print the path.
+def write_figures(out: Path, **figures: Callable[[], Any]) -> None:
+    """Draw each figure, write it as a PNG file of its name into the folder `out`, made if need be, and print the path.
 
-    Raises
-    ------
-    OSError
-        The folder or a file cannot be written.
+    A figure that fails is one sentence on stderr.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        write_figure(out / f"{name}.png", figure)
-        print(f"Figure: {out / name}.png")
+
+    def write() -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, draw in figures.items():
+            write_figure(out / f"{name}.png", draw())
+            print(f"Figure: {out / name}.png")
+
+    drawn(write)
+
+
+def drawn(draw: Callable[[], object]) -> bool:
+    """Call what draws and writes figures, with minigru's settings; return False, after one sentence, if that fails.
+
+    The numbers are to be printed before: they are worth more than the figures that show them.
+    """
+    sys.stdout.flush()  # a crash inside a library of matplotlib would lose what has been printed
+    try:
+        with own_settings():
+            draw()
+    except BrokenPipeError:
+        raise  # see `run`
+    except Exception as error:  # of any kind: a library, a font or a setting may be broken
+        reason = describe(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        complain(f"a figure could not be made ({' '.join(reason.split())}); everything else is done")
+        return False
+    return True
 
 
 def write_figure(path: Path, figure: Any) -> None:
@@ -137,16 +160,45 @@ def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: in
 
 
 @contextmanager
-def exit_on(status: int, *errors: type[BaseException], silent: bool = False) -> Iterator[None]:
-    """Turn one of `errors` into its message on stderr and an exit with `status`; other exceptions pass."""
+def exit_on(
+    status: int, *errors: type[BaseException], silent: bool = False, kept: Callable[[], str] = str
+) -> Iterator[None]:
+    """Turn one of `errors` into its message on stderr and an exit with `status`; other exceptions pass.
+
+    ``kept()`` may say in addition what has been saved.
+    """
     try:
         yield
     except BrokenPipeError:
         raise  # an OSError, but not a fault: see `run`
     except errors as error:
         if not silent:
-            print(f"{Path(sys.argv[0]).name}: {str(error) or 'stopped'}", file=sys.stderr)
+            complain("; ".join(filter(None, (describe(error), kept()))))
         sys.exit(status)
+
+
+def complain(message: str) -> None:
+    """Print a message on stderr, behind the name of the program."""
+    with suppress(OSError):  # the exit status says it too
+        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+
+
+def describe(error: BaseException) -> str:
+    """Return the message of an error; for a bare error of the system, say what could not be used."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or "stopped"
+    if error.filename is None:  # `replace_file` and open() name their file
+        discard_output()
+        return f"standard output cannot be written: {error.strerror}"
+    return f"{os.fsdecode(error.filename)} cannot be read or written: {error.strerror}"
+
+
+def discard_output() -> None:
+    """Let what cannot be printed vanish, so that the flush at exit succeeds."""
+    with suppress(OSError, ValueError):  # where a test stands in for standard output
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def start(parse_args: Callable[[], Options]) -> tuple[Ranks, Options]:
@@ -166,14 +218,14 @@ def preparing(ranks: Ranks) -> Iterator[None]:
 
 
 @contextmanager
-def training(ranks: Ranks) -> Iterator[None]:
-    """Exit all ranks with 1 and one sentence if the training fails."""
+def training(ranks: Ranks, kept: Callable[[], str]) -> Iterator[None]:
+    """Exit all ranks with 1 and one sentence if the training fails; ``kept()`` says what a full disk leaves."""
     from .training.trainer import Diverged  # imports pandas, which takes a second that most scripts can save
 
     with (
         exit_on(1, Diverged, silent=ranks.rank > 0),
         ranks.together(Diverged),
-        exit_on(1, MemoryError, OSError),
+        exit_on(1, MemoryError, OSError, kept=kept),
         exit_on(130, KeyboardInterrupt),
     ):
         yield
@@ -181,11 +233,37 @@ def training(ranks: Ranks) -> Iterator[None]:
 
 def run(main: Callable[[], int]) -> NoReturn:
     """Exit with the status that ``main()`` returns, with 130 on Ctrl-C, or with 141 on a broken pipe."""
+    prepare_streams()
+    if sys.platform == "darwin":  # Apple's BLAS sets the flags of the processor for finite products (numpy #28687)
+        warnings.filterwarnings("ignore", ".* encountered in matmul", RuntimeWarning)
     try:
-        with exit_on(130, KeyboardInterrupt):
-            status = main()
+        try:
+            with exit_on(130, KeyboardInterrupt):
+                status: Any = main()
+        except SystemExit as end:
+            status = end.code
+        with exit_on(status or 1, OSError):
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the flush at exit succeeds
+        discard_output()
         status = 141
     sys.exit(status)
+
+
+def prepare_streams() -> None:
+    """Let every stream print every text, with a code for what its encoding lacks, and let no stream be closed."""
+    with suppress(OSError):
+        while (nowhere := os.open(os.devnull, os.O_RDWR)) < 3:  # else the next file opened would be standard output
+            pass
+        os.close(nowhere)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def command_line(words: list[str]) -> str:
+    """Return words as they are typed into the shell of this system."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)

@@ -10,8 +10,10 @@ import argparse
 import math
 import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from minigru.training.data import Dataset, DataUnavailable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Draw: TypeAlias = "Callable[[], Figure]"
 WORST = 8
 EXAMPLES = """
 examples:
@@ -61,12 +64,12 @@ def main() -> int:
             figures = {"predict_worst": classify_worst(model, data.load(config.data))}
         else:
             figures = {"predict_index": classify_one(model, data.load(config.data), options.index, options.seed)}
-        cli.write_figures(options.out, **figures)
+    cli.write_figures(options.out, **figures)
     return 0
 
 
-def classify_picture(model: SequenceClassifier, path: Path) -> Figure:
-    """Classify the picture in a file, print the answer, and return its figure."""
+def classify_picture(model: SequenceClassifier, path: Path) -> Draw:
+    """Classify the picture in a file, print the answer, and return what draws it."""
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always", images.ImageWarning)
         original = images.read(path)
@@ -78,11 +81,11 @@ def classify_picture(model: SequenceClassifier, path: Path) -> Figure:
         print(f"predict.py: warning: {path}: {doubt.message}", file=sys.stderr)
     probabilities = model.predict_proba(x)
     report(probabilities, None, [path.name[:13]])
-    return digit_plots.answers(x, probabilities, None, f"{path.name}, and what the model saw", original)
+    return partial(digit_plots.answers, x, probabilities, None, f"{path.name}, and what the model saw", original)
 
 
-def classify_one(model: SequenceClassifier, dataset: Dataset, index: int | None, seed: int) -> Figure:
-    """Classify the test image `index`, or one drawn with `seed`, print the answer, and return its figure."""
+def classify_one(model: SequenceClassifier, dataset: Dataset, index: int | None, seed: int) -> Draw:
+    """Classify the test image `index`, or one drawn with `seed`, print the answer, and return what draws it."""
     n = len(dataset.x_test)
     if index is None:
         index = int(np.random.default_rng(seed).integers(n))
@@ -91,25 +94,25 @@ def classify_one(model: SequenceClassifier, dataset: Dataset, index: int | None,
     return classify(model, dataset, [index], f"Test image {index:,} of {dataset.name.replace('mnist', 'MNIST')}")
 
 
-def classify_worst(model: SequenceClassifier, dataset: Dataset) -> Figure:
-    """Print the mistakes that the model is surest of, and how sure it is, and return their figure."""
+def classify_worst(model: SequenceClassifier, dataset: Dataset) -> Draw:
+    """Print the mistakes that the model is surest of, and how sure it is, and return what draws them."""
     probabilities, labels = model.predict_proba(dataset.x_test), dataset.y_test
     sure = np.where(probabilities.argmax(axis=1) != labels, probabilities.max(axis=1), 0)
     mistakes = np.argsort(-sure, kind="stable")[: np.count_nonzero(sure)]
     if not len(mistakes):
         raise ValueError(f"the model makes no mistake in {len(labels):,} test images; try --index or --image")
     title = f"The mistakes that the model is surest of, of {len(labels):,} test images"
-    figure = classify(model, dataset, mistakes[:WORST], title)
+    draw = classify(model, dataset, mistakes[:WORST], title)
     print(how_sure(100 * sure[mistakes]))
-    return figure
+    return draw
 
 
-def classify(model: SequenceClassifier, dataset: Dataset, chosen: np.ndarray | list[int], title: str) -> Figure:
-    """Classify the chosen test images, print the answers, and return their figure."""
+def classify(model: SequenceClassifier, dataset: Dataset, chosen: np.ndarray | list[int], title: str) -> Draw:
+    """Classify the chosen test images, print the answers, and return what draws them."""
     x, y = dataset.x_test[chosen], dataset.y_test[chosen]
     probabilities = model.predict_proba(x)
     report(probabilities, y, [f"test {index:,}" for index in chosen])
-    return digit_plots.answers(x, probabilities, y, title)
+    return partial(digit_plots.answers, x, probabilities, y, title)
 
 
 def report(probabilities: np.ndarray, labels: np.ndarray | None, names: list[str]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from minigru import cli
-from minigru.training import config
+from minigru.training import checkpoint, config
 from minigru.training.run import FIGURES, FILES, open_run
 from minigru.training.trainer import Trainer
 
@@ -56,10 +55,11 @@ def main() -> int:
     with cli.preparing(ranks):
         trainer = open_run(options.given, options.out, ranks, resume=options.resume, data_home=options.data_home)
     cli.limit_blas(options.threads, trainer.config.batch_size, trainer.config.hidden_size, ranks.size)
-    with cli.training(ranks):
+    command = go_on(trainer, options.data_home)
+    with cli.training(ranks, lambda: kept(trainer, command)):
         completed = trainer.run(quiet=options.quiet)
         with ranks.first_alone_speaks():
-            return report(trainer, completed, go_on(trainer, options.data_home))
+            return report(trainer, completed, command)
 
 
 def go_on(trainer: Trainer, data_home: str | None) -> str:
@@ -67,7 +67,15 @@ def go_on(trainer: Trainer, data_home: str | None) -> str:
     ranks = trainer.ranks.size
     mpiexec = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
     home = ["--data-home", data_home] if data_home else []
-    return shlex.join([*mpiexec, "python", sys.argv[0], "--out", str(trainer.out), "--resume", *home])
+    return cli.command_line([*mpiexec, "python", sys.argv[0], "--out", str(trainer.out), "--resume", *home])
+
+
+def kept(trainer: Trainer, command: str) -> str:
+    """Return in words what is left of a run that could not write a file, and the `command` that goes on."""
+    path = trainer.out / checkpoint.NAME
+    if not path.exists():
+        return "no checkpoint had been written yet"
+    return f"the checkpoint {path} is kept; when this is mended, go on: {command}"
 
 
 def report(trainer: Trainer, completed: bool, command: str) -> int:
@@ -75,14 +83,15 @@ def report(trainer: Trainer, completed: bool, command: str) -> int:
     if not completed:
         print(f"Stopped and saved. Go on: {command}", file=sys.stderr)
         return 130
+    files = [name for name in FILES if name not in FIGURES]
     try:
         _, accuracy, predictions = trainer.evaluate()
-        if trainer.ranks.rank == 0:
-            draw(trainer, predictions)
+        print(f"Test accuracy: {accuracy:.2f} % of {len(predictions):,} {printed(trainer.dataset.name)} images")
+        if trainer.ranks.rank == 0 and cli.drawn(lambda: draw(trainer, predictions)):
+            files += FIGURES
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"the run is complete and saved, but not its figures; draw them: {command}") from None
-    print(f"Test accuracy: {accuracy:.2f} % of {len(predictions):,} {printed(trainer.dataset.name)} images")
-    print(f"Results: {trainer.out} ({', '.join(FILES)})")
+    print(f"Results: {trainer.out} ({', '.join(files)})")
     return 0
 
 

@@ -16,6 +16,12 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("tests", "scripts", "scripts/s
 HANDED = pytest.StashKey[str]()
 
 
+def pytest_configure(config):
+    """Let Apple's BLAS set the flags of the processor for finite products (numpy #28687)."""
+    if sys.platform == "darwin":
+        config.addinivalue_line("filterwarnings", "ignore:.* encountered in matmul:RuntimeWarning")
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20)

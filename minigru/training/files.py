@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Callable
@@ -28,8 +29,12 @@ def replace_file(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         with temporary.open("wb") as file:
             write(file)
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None  # else it names the temporary file, or none
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first error says more
+            temporary.unlink()
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

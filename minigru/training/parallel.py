@@ -91,7 +91,7 @@ class Ranks:
     @contextmanager
     def first_alone_speaks(self) -> Iterator[None]:
         """Discard what the other ranks print in this block."""
-        with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.ExitStack() as stack:
             if self.rank > 0:
                 stack.enter_context(contextlib.redirect_stdout(nowhere))
                 stack.enter_context(contextlib.redirect_stderr(nowhere))

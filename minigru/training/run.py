@@ -86,7 +86,11 @@ def claim(out: Path | None, resume: bool) -> Path:
         The folder holds results already and they are not to be resumed, or it cannot be written to.
     """
     if out is None:
-        return _new_folder(Path("runs", time.strftime("%Y-%m-%d_%H-%M-%S")))
+        try:
+            return _new_folder(Path("runs", time.strftime("%Y-%m-%d_%H-%M-%S")))
+        except OSError as error:
+            reason = f"no folder for the results can be made in runs: {error.strerror}"
+            raise ValueError(f"{reason}; name another folder with --out") from error
     there = [name for name in FILES if (out / name).exists()]
     if there and not resume:
         raise ValueError(f"{out} already holds {there[0]}: add --resume to go on with a run, or choose another --out")

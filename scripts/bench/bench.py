@@ -16,6 +16,7 @@ import contextlib
 import importlib.util
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from baselines import Baseline, Engine, gpu_engines
@@ -160,8 +161,7 @@ def main() -> int:
         if options.json:
             replace_file(options.json, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
         if options.plot:
-            figure = draw(found["steps"], about)
-            replace_file(options.plot, lambda file: figure.savefig(file, format="png"))
+            cli.drawn(lambda: replace_file(options.plot, partial(draw(found["steps"], about).savefig, format="png")))
     return 0
 
 

@@ -46,11 +46,13 @@ def measure(T: int, B: int, D: int, H: int) -> dict[str, int]:
 
 
 def peak() -> int:
-    """Return the most bytes of RAM that this process has held at a time."""
+    """Return the most bytes of RAM that this process has held at a time, or 0 where the system does not say."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
+        for line in Path("/proc/self/status").read_text("utf-8", "replace").splitlines():
             if line.startswith("VmHWM"):
                 return int(line.split()[1]) * 1024
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS, the only other system with it

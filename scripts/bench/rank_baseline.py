@@ -51,7 +51,7 @@ class RankJob:
         RuntimeError
             The job has ended.
         """
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):  # a broken pipe, which has another number on Windows
             print(json.dumps(order), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
@@ -60,7 +60,7 @@ class RankJob:
 
     def close(self) -> None:
         """End the job."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
@@ -106,7 +106,7 @@ def several_ranks(job: RankJob) -> type[Baseline]:
         def claims(self, x: Any, y: Any) -> dict[str, bool]:
             """Return whether as many ranks answer, with one BLAS thread each."""
             found = job.ask(describe=True)
-            return {f"{job.ranks} ranks": found == {"ranks": job.ranks, "blas_threads": [1] * job.ranks}}
+            return {f"{job.ranks} ranks": found["ranks"] == job.ranks and {*found["blas_threads"]} <= {1, None}}
 
         def arrays(self, which: str) -> Params:
             with tempfile.TemporaryDirectory() as folder:

@@ -38,7 +38,8 @@ def orders(comm: Any) -> Iterator[dict[str, Any]]:
 
 def describe(comm: Any) -> dict[str, Any]:
     """Return the number of ranks, and the BLAS threads of each."""
-    mine = max(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+    blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    mine = max(blas, default=None)  # Apple's BLAS is unknown to threadpoolctl
     return {"ranks": comm.size, "blas_threads": comm.allgather(mine)}
 
 

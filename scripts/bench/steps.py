@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import verify
 from baselines import Baseline, Engine, initial, make_batch
 from formulas import flops
 from machine import cores
-from matplotlib.figure import Figure
 from report import Rows, in_words, table
 from timing import spread, time_in_rounds, with_threads
 
 from minigru.plots.training import step_times
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def steps_section(kinds: list[type[Baseline]], options: argparse.Namespace, rates: dict[int, float]) -> dict[str, Any]:

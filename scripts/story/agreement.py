@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -238,9 +239,11 @@ def main() -> int:
         for kind in range(2)
     )
     longest = {training: distances[-1] for training, distances in TRAINING.items()}
-    figure = story_plots.agreement(by_distance, by_distractors, longest)
-    with cli.exit_on(2, OSError):
-        cli.write_figures(options.out, agreement=figure, agreement_gates=draw_sentence(gru, sentence, drawn))
+    cli.write_figures(
+        options.out,
+        agreement=partial(story_plots.agreement, by_distance, by_distractors, longest),
+        agreement_gates=partial(draw_sentence, gru, sentence, drawn),
+    )
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +158,8 @@ def main() -> int:
     probabilities = trace.answers(model, seen.c)
     print_digit(probabilities, label, seen.gamma_u)
     print_averages(mean, accuracy, probed, histograms)
-    reading = digit_plots.reading(
+    reading = partial(
+        digit_plots.reading,
         image,
         *(array[:, order] for array in (seen.gamma_u, seen.gamma_r, seen.c)),
         probabilities,
@@ -173,9 +175,8 @@ def main() -> int:
     shown = np.sort(firsts)[:DIGITS]
     c = trace.gates(model, dataset.x_test[shown]).c[:, :, units]
     remarks = {unit: f"mean $\\Gamma_u$ {mean}" for unit, mean in means.items()}
-    memory = digit_plots.memory(c, dataset.y_test[shown], remarks, histograms)
-    with cli.exit_on(2, OSError):
-        cli.write_figures(options.out, gates=reading, memory=memory)
+    memory = partial(digit_plots.memory, c, dataset.y_test[shown], remarks, histograms)
+    cli.write_figures(options.out, gates=reading, memory=memory)
     return 0
 
 

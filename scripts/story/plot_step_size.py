@@ -7,6 +7,7 @@ norm-relative error of an array.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -83,10 +84,8 @@ def main() -> int:
         h = max(h for h, error in curve if error <= 2 * smallest)
         print(f"{name:<18}  {smallest:14.1e}     {at_1e5:11.1e}     {h:.0e}")
     print(f"largest elementwise relative error, central, float64, h = 1e-5: {elementwise:.1e}")
-    with cli.exit_on(2, OSError):
-        figure = story_plots.step_size(curves)
-        replace_file(options.out, lambda file: figure.savefig(file, format="png"))
-    print(f"Figure: {options.out}")
+    if cli.drawn(lambda: replace_file(options.out, partial(story_plots.step_size(curves).savefig, format="png"))):
+        print(f"Figure: {options.out}")
     return 0
 
 

@@ -35,7 +35,7 @@ def main() -> int:
         title = f"A mini-batch of {dataset.name.replace('mnist', 'MNIST')}: x ({B}, {T}, {D})"
         print(f"{title} {dtype} from {float(x.min()):g} to {float(x.max()):g}, y ({B},)")
         print("labels: " + " ".join(map(str, y)))
-        cli.write_figures(options.out, batch=digit_plots.digit_grid(backend.to_host(x), y, title))
+    cli.write_figures(options.out, batch=lambda: digit_plots.digit_grid(backend.to_host(x), y, title))
     return 0
 
 
