@@ -18,6 +18,7 @@ from .engine.backend import BACKENDS, BackendUnavailable
 from .training.checkpoint import CheckpointError
 from .training.data import DataUnavailable
 from .training.files import replace_file
+from .training.interrupt import Stopped, stopping
 from .training.parallel import EndedElsewhere, MPIUnavailable, Ranks, connect
 
 Options = TypeVar("Options")
@@ -138,7 +139,7 @@ def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: in
 
 @contextmanager
 def exit_on(status: int, *errors: type[BaseException], silent: bool = False) -> Iterator[None]:
-    """Turn one of `errors` into its message on stderr and an exit with `status`; other exceptions pass."""
+    """Turn one of `errors` into its message on stderr and an exit with its status, or `status`; others pass."""
     try:
         yield
     except BrokenPipeError:
@@ -146,7 +147,7 @@ def exit_on(status: int, *errors: type[BaseException], silent: bool = False) -> 
     except errors as error:
         if not silent:
             print(f"{Path(sys.argv[0]).name}: {str(error) or 'stopped'}", file=sys.stderr)
-        sys.exit(status)
+        sys.exit(error.status if isinstance(error, Stopped) else status)
 
 
 def start(parse_args: Callable[[], Options]) -> tuple[Ranks, Options]:
@@ -180,9 +181,9 @@ def training(ranks: Ranks) -> Iterator[None]:
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Exit with the status that ``main()`` returns, with 130 on Ctrl-C, or with 141 on a broken pipe."""
+    """Exit with the status of ``main()``, with 128 + N on signal N (130 on Ctrl-C), or with 141 on a broken pipe."""
     try:
-        with exit_on(130, KeyboardInterrupt):
+        with exit_on(130, KeyboardInterrupt), stopping():
             status = main()
             sys.stdout.flush()
     except BrokenPipeError:
