@@ -11,7 +11,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -22,9 +22,11 @@ from .plots.style import own_settings
 from .training.checkpoint import CheckpointError
 from .training.data import DataUnavailable
 from .training.files import replace_file
+from .training.interrupt import Stopped, stopping
 from .training.parallel import EndedElsewhere, MPIUnavailable, Ranks, connect
 
 Options = TypeVar("Options")
+Run = TypeVar("Run")
 
 BLAS_VARIABLES = {"OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"}
 
@@ -163,7 +165,7 @@ def limit_blas(threads: int | None, batch_size: int, hidden_size: int, ranks: in
 def exit_on(
     status: int, *errors: type[BaseException], silent: bool = False, kept: Callable[[], str] = str
 ) -> Iterator[None]:
-    """Turn one of `errors` into its message on stderr and an exit with `status`; other exceptions pass.
+    """Turn one of `errors` into its message on stderr and an exit with its status, or `status`; others pass.
 
     ``kept()`` may say in addition what has been saved.
     """
@@ -174,7 +176,7 @@ def exit_on(
     except errors as error:
         if not silent:
             complain("; ".join(filter(None, (describe(error), kept()))))
-        sys.exit(status)
+        sys.exit(error.status if isinstance(error, Stopped) else status)
 
 
 def complain(message: str) -> None:
@@ -218,6 +220,15 @@ def preparing(ranks: Ranks) -> Iterator[None]:
 
 
 @contextmanager
+def opened(run: AbstractContextManager[Run], ranks: Ranks) -> Iterator[Run]:
+    """Open a run, as `preparing` does it, and hold its folder until the block ends."""
+    with ExitStack() as held:
+        with preparing(ranks):
+            trainer = held.enter_context(run)
+        yield trainer
+
+
+@contextmanager
 def training(ranks: Ranks, kept: Callable[[], str]) -> Iterator[None]:
     """Exit all ranks with 1 and one sentence if the training fails; ``kept()`` says what a full disk leaves."""
     from .training.trainer import Diverged  # imports pandas, which takes a second that most scripts can save
@@ -232,13 +243,13 @@ def training(ranks: Ranks, kept: Callable[[], str]) -> Iterator[None]:
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Exit with the status that ``main()`` returns, with 130 on Ctrl-C, or with 141 on a broken pipe."""
+    """Exit with the status of ``main()``, with 128 + N on signal N (130 on Ctrl-C), or with 141 on a broken pipe."""
     prepare_streams()
     if sys.platform == "darwin":  # Apple's BLAS sets the flags of the processor for finite products (numpy #28687)
         warnings.filterwarnings("ignore", ".* encountered in matmul", RuntimeWarning)
     try:
         try:
-            with exit_on(130, KeyboardInterrupt):
+            with exit_on(130, KeyboardInterrupt), stopping():
                 status: Any = main()
         except SystemExit as end:
             status = end.code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -23,7 +24,7 @@ examples:
   python scripts/train_mnist.py --out runs/a                      Ctrl-C saves …
   python scripts/train_mnist.py --out runs/a --resume             … and this goes on, to the very same numbers
 
-exit status: 0 done, 1 the training failed, 2 an option or a file is wrong, 130 stopped with Ctrl-C
+exit status: 0 done, 1 the training failed, 2 an option or a file is wrong, 128 + N stopped by signal N (Ctrl-C: 130)
 """
 
 
@@ -36,7 +37,7 @@ def parse_args() -> argparse.Namespace:
     threads = "BLAS threads per process (default: 1 for small products and under mpiexec; else BLAS decides)"
     parser.add_argument("--threads", type=cli.positive, metavar="N", help=threads)
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: runs/DATE_TIME)")
-    resume = "go on from DIR/checkpoint.npz, with the options it was made with"
+    resume = "go on from DIR/checkpoint.npz, with the options it was made with, or start a run that has none yet again"
     parser.add_argument("--resume", action="store_true", help=resume)
     parser.add_argument("--quiet", action="store_true", help="print the last lines only")
     options = parser.parse_args()
@@ -52,14 +53,14 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Train, and leave the results in a folder."""
     ranks, options = cli.start(parse_args)
-    with cli.preparing(ranks):
-        trainer = open_run(options.given, options.out, ranks, resume=options.resume, data_home=options.data_home)
-    cli.limit_blas(options.threads, trainer.config.batch_size, trainer.config.hidden_size, ranks.size)
-    command = go_on(trainer, options.data_home)
-    with cli.training(ranks, lambda: kept(trainer, command)):
-        completed = trainer.run(quiet=options.quiet)
-        with ranks.first_alone_speaks():
-            return report(trainer, completed, command)
+    run = open_run(options.given, options.out, ranks, resume=options.resume, data_home=options.data_home)
+    with cli.opened(run, ranks) as trainer:
+        cli.limit_blas(options.threads, trainer.config.batch_size, trainer.config.hidden_size, ranks.size)
+        command = go_on(trainer, options.data_home)
+        with cli.training(ranks, lambda: kept(trainer, command)):
+            completed = trainer.run(quiet=options.quiet)
+            with ranks.first_alone_speaks():
+                return report(trainer, completed, command)
 
 
 def go_on(trainer: Trainer, data_home: str | None) -> str:
@@ -79,18 +80,20 @@ def kept(trainer: Trainer, command: str) -> str:
 
 
 def report(trainer: Trainer, completed: bool, command: str) -> int:
-    """Draw and print the results, or print the `command` that goes on after Ctrl-C; return the exit status."""
+    """Draw and print the results, or print the `command` that goes on after a signal; return the exit status."""
     if not completed:
-        print(f"Stopped and saved. Go on: {command}", file=sys.stderr)
-        return 130
+        with contextlib.suppress(OSError):  # SIGHUP says that the terminal is gone
+            print(f"Stopped and saved. Go on: {command}", file=sys.stderr)
+        return 128 + trainer.stopped_by
     files = [name for name in FILES if name not in FIGURES]
     try:
         _, accuracy, predictions = trainer.evaluate()
         print(f"Test accuracy: {accuracy:.2f} % of {len(predictions):,} {printed(trainer.dataset.name)} images")
         if trainer.ranks.rank == 0 and cli.drawn(lambda: draw(trainer, predictions)):
             files += FIGURES
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"the run is complete and saved, but not its figures; draw them: {command}") from None
+    except KeyboardInterrupt as stop:
+        stop.args = (f"the run is complete and saved, but not its figures; draw them: {command}",)
+        raise
     print(f"Results: {trainer.out} ({', '.join(files)})")
     return 0
 

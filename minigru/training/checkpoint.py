@@ -43,6 +43,7 @@ class Checkpoint:
     generator : state of the random generator at the start of the current epoch
     steps : steps of Adam, in all epochs
     losses : (n,), the losses of the steps done in the current epoch
+    results : (epoch, 4), what `history.RESULTS` names; None from a version that kept them in ``history.csv`` alone
     arrays : host arrays: the parameters by name, and "adam.m" and "adam.v", (N,) each
     """
 
@@ -54,6 +55,7 @@ class Checkpoint:
     generator: Mapping[str, Any]
     steps: int
     losses: np.ndarray
+    results: np.ndarray | None
     arrays: dict[str, np.ndarray]
 
     def restore(self, model: SequenceClassifier, adam: Adam | None = None) -> None:
@@ -87,6 +89,7 @@ def save(
     epoch: int,
     generator: Mapping[str, Any],
     losses: np.ndarray,
+    results: np.ndarray,
 ) -> None:
     """Write a checkpoint; `path` is replaced only once the new file is complete.
 
@@ -106,7 +109,8 @@ def save(
         "generator": generator,
     }
     arrays: dict[str, Any] = {name: model.backend.to_host(array) for name, array in _arrays(model, adam).items()}
-    arrays |= {"adam.t": np.array(adam.t), "losses": losses, "meta": np.array(json.dumps(meta, sort_keys=True))}
+    arrays |= {"adam.t": np.array(adam.t), "losses": losses, "results": results}
+    arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
     replace_file(path, lambda file: np.savez(file, **arrays))
 
 
@@ -139,7 +143,7 @@ def read(path: Path) -> Checkpoint:
         generator = np.random.default_rng().bit_generator
         generator.state = meta["generator"]
         D, K = _sizes(meta, config, arrays)
-        steps, losses = arrays.pop("adam.t"), arrays.pop("losses")
+        steps, losses, results = arrays.pop("adam.t"), arrays.pop("losses"), arrays.pop("results", None)
         if meta["config"].keys() != asdict(config).keys():
             raise ValueError("options are missing")
         if epoch > config.epochs:
@@ -148,10 +152,14 @@ def read(path: Path) -> Checkpoint:
             raise ValueError("adam.t is not a number of steps")
         if losses.ndim != 1 or losses.dtype.kind != "f" or not np.isfinite(losses).all():
             raise ValueError("losses is not a list of finite losses")
+        if results is not None and (results.ndim != 2 or results.shape[1] != 4 or results.dtype != float):
+            raise ValueError("results is not a table of the results of each epoch")
+        if results is not None and list(results[:, 0]) != [*range(1, epoch + 1)]:
+            raise ValueError("its epoch and its results contradict each other")
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(f"{path} is damaged: {reason}") from error
-    return Checkpoint(path, config, D, K, epoch, meta["generator"], int(steps), losses, arrays)
+    return Checkpoint(path, config, D, K, epoch, meta["generator"], int(steps), losses, results, arrays)
 
 
 def load_model(path: Path, backend: str = "numpy") -> tuple[SequenceClassifier, Config]:

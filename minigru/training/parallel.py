@@ -18,9 +18,10 @@ import numpy as np
 
 from ..engine.backend import Array
 from ..engine.model import SequenceClassifier
+from .interrupt import Stopped
+from .launcher import forget, launched
 
 Made = TypeVar("Made")
-LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE")  # set by the mpiexec of MPICH and of Open MPI
 
 
 class MPIUnavailable(RuntimeError):
@@ -97,11 +98,9 @@ class Ranks:
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
             yield
 
-    def any(self, flag: bool) -> bool:
-        """Return whether `flag` is true on some rank."""
-        message = np.array([flag], np.float32)
-        self._sum(message)
-        return bool(message[0])
+    def highest(self, number: int) -> int:
+        """Return the highest `number` of all ranks."""
+        return number if self._comm is None else max(self._comm.allgather(number))
 
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's `value` on every rank; the values of the other ranks are ignored."""
@@ -144,6 +143,7 @@ class Ranks:
         except BaseException as error:
             if self.size > 1:
                 status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "code", 1)
+                status = error.status if isinstance(error, Stopped) else status
                 if not isinstance(error, (SystemExit, KeyboardInterrupt)):
                     traceback.print_exc()
                 sys.stdout.flush()
@@ -161,9 +161,10 @@ def connect() -> Ranks:
     MPIUnavailable
         mpiexec started this process, but mpi4py is missing or belongs to another MPI.
     """
-    launched = [name for name in LAUNCHED if name in os.environ]
-    if not launched:
+    sizes = launched(os.environ)
+    if not sizes:
         return Ranks()
+    forget(os.environ, *sizes)
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
@@ -171,10 +172,9 @@ def connect() -> Ranks:
             f"mpiexec started this program, but mpi4py cannot be imported ({error}): pip install 'minigru[mpi]'"
         ) from error
     size = MPI.COMM_WORLD.size
-    for name in launched:
-        if name.endswith("_SIZE") and int(os.environ[name]) != size:
-            raise MPIUnavailable(
-                f"mpiexec started {os.environ[name]} processes, but mpi4py sees {size}: they belong to two MPIs; "
-                "use the mpiexec that pip installs beside python"
-            )
+    if not {size, 0} & {*sizes.values()}:
+        raise MPIUnavailable(
+            f"mpiexec started {max(sizes.values())} processes, but mpi4py sees {size}: they belong to two MPIs; "
+            "use the mpiexec that pip installs beside python"
+        )
     return Ranks(MPI.COMM_WORLD)

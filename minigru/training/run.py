@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import tempfile
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -15,110 +15,164 @@ from typing import Any
 from .. import __version__
 from ..engine.backend import get_backend
 from . import checkpoint, data, history
+from .checkpoint import CheckpointError
 from .config import Config
 from .data import Dataset, DataUnavailable
-from .files import replace_file
+from .files import flush_folder, remove_leftovers, replace_file
+from .lock import Locked, locked
 from .parallel import Ranks
 from .trainer import Trainer
 
 CONFIG = "config.json"
+LOCK = ".lock"
+STAMP = "%Y-%m-%d_%H-%M-%S"
 FIGURES = ("curves.png", "digits.png", "confusion.png")
 FILES = (checkpoint.NAME, history.NAME, CONFIG, *FIGURES)
 
 
+@contextlib.contextmanager
 def open_run(
     given: dict[str, Any], out: Path | None, ranks: Ranks, *, resume: bool = False, data_home: str | None = None
-) -> Trainer:
-    """Return a trainer on every rank, in a folder of its own; if that fails, no new folder is left behind.
+) -> Iterator[Trainer]:
+    """Yield a trainer on every rank, in a folder that no other run can claim during the block.
+
+    If the run cannot begin, no new folder is left behind.
 
     Parameters
     ----------
-    given : attributes of `Config`; the others have their defaults or, on resuming, the values of the checkpoint
+    given : attributes of `Config`; the others have their defaults or, on resuming, the values of the run in `out`
     out : folder for the results, or None for a new folder in ``runs``
     ranks : the processes that share the work; rank 0 reads the data for all
-    resume : whether to go on from the checkpoint in `out`
+    resume : whether to go on from the checkpoint in `out`, or to start its run again if there is no checkpoint yet
     data_home : scikit-learn's data folder, or None for its usual place
 
     Raises
     ------
     ValueError
-        An option has a wrong value, or `out` holds results already or cannot be written to.
+        An option has a wrong value, or `out` holds results already, is claimed, or cannot be written to.
     BackendUnavailable, CheckpointError, DataUnavailable, OSError
         CuPy, the checkpoint, the data or a file cannot be used.
     """
-    config = ranks.first(lambda: _configure(given, out, resume))
-    with claimed(out, resume, ranks) as folder:
-        dataset = ranks.first(lambda: _load(config, data_home))
-        config = replace(config, data=dataset.name)
-
-        def start() -> Trainer:
-            trainer = Trainer(config, dataset, folder, ranks)
-            if resume:
-                trainer.resume()
-            if ranks.rank == 0:
-                text = json.dumps({"minigru": __version__, **asdict(config)}, indent=2) + "\n"
-                replace_file(folder / CONFIG, lambda file: file.write(text.encode()))
-            return trainer
-
-        return ranks.each(start)
+    with contextlib.ExitStack() as held:
+        folder, new = ranks.first(lambda: held.enter_context(claim(out, resume)))
+        try:
+            trainer = _prepare(given, folder, ranks, resume, data_home)
+        except BaseException:
+            if ranks.rank == 0 and new:
+                (folder / CONFIG).unlink(missing_ok=True)
+                held.close()
+                with contextlib.suppress(OSError):  # another run has claimed it at this moment
+                    folder.rmdir()
+            raise
+        yield trainer
 
 
 @contextlib.contextmanager
-def claimed(out: Path | None, resume: bool, ranks: Ranks) -> Iterator[Path]:
-    """Claim a folder on rank 0 and yield it on every rank; if the block fails, remove the folder if it is new."""
-    existed = out is not None and out.exists()
-    folder = ranks.first(lambda: claim(out, resume))
-    try:
-        yield folder
-    except BaseException:
-        if ranks.rank == 0 and not existed:
-            (folder / CONFIG).unlink(missing_ok=True)
-            folder.rmdir()
-        raise
-
-
-def claim(out: Path | None, resume: bool) -> Path:
-    """Return the folder for the results, made and tested for writing.
+def claim(out: Path | None, resume: bool) -> Iterator[tuple[Path, bool]]:
+    """Yield the folder for the results, and whether it is new; no other process can claim it during the block.
 
     Raises
     ------
     ValueError
-        The folder holds results already and they are not to be resumed, or it cannot be written to.
+        The folder is claimed, cannot be written to, or holds results already and they are not to be resumed.
+    CheckpointError
+        There is nothing to resume.
     """
-    if out is None:
+    if out and resume and not out.is_dir():
+        raise CheckpointError(f"there is no checkpoint {out / checkpoint.NAME}: leave --resume out to start a new run")
+    with contextlib.ExitStack() as held:
         try:
-            return _new_folder(Path("runs", time.strftime("%Y-%m-%d_%H-%M-%S")))
+            folder, new = (out, _make(out)) if out else (_new_folder(Path("runs", time.strftime(STAMP))), True)
+            held.enter_context(locked(folder / LOCK))
+        except Locked:
+            raise ValueError(f"another run is working in {out}: wait until it ends, or choose another --out") from None
         except OSError as error:
-            reason = f"no folder for the results can be made in runs: {error.strerror}"
-            raise ValueError(f"{reason}; name another folder with --out") from error
-    there = [name for name in FILES if (out / name).exists()]
+            reason = error.strerror
+            if isinstance(error, FileExistsError):
+                reason = f"{error.filename} is a file, or a link to a folder that is not there"
+            where, advice = (f"--out {out}", "") if out else ("the folder runs", "; choose another folder with --out")
+            raise ValueError(f"{where} cannot be written to: {reason}{advice}") from error
+        _check_content(folder, resume)
+        for name in FILES:
+            remove_leftovers(folder / name)
+        yield folder, new
+
+
+def _check_content(folder: Path, resume: bool) -> None:
+    """Refuse to overwrite results, and to resume a run of which nothing is there."""
+    there = [name for name in FILES if (folder / name).exists()]
+    begun = {checkpoint.NAME, CONFIG} & {*there}
+    if resume and not begun:
+        advice = "choose another --out" if there else "leave --resume out to start a new run"
+        raise CheckpointError(f"there is no checkpoint {folder / checkpoint.NAME}: {advice}")
     if there and not resume:
-        raise ValueError(f"{out} already holds {there[0]}: add --resume to go on with a run, or choose another --out")
+        advice = "add --resume to go on with a run, or choose" if begun else "choose"
+        raise ValueError(f"{folder} already holds {there[0]}: {advice} another --out")
+
+
+def _make(folder: Path) -> bool:
+    """Make a folder and return True, or return False if it is there already."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise ValueError(f"--out {out} cannot be written to: {error.strerror}") from error
-    return out
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return False
+    flush_folder(folder.parent)
+    return True
 
 
 def _new_folder(wanted: Path) -> Path:
     """Make a folder of this name, or with -2, -3, … after it, and return its path."""
-    for folder in itertools.chain([wanted], (Path(f"{wanted}-{number}") for number in itertools.count(2))):
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            break
-    return folder
+    numbered = (Path(f"{wanted}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([wanted], numbered) if _make(folder))
 
 
-def _configure(given: dict[str, Any], out: Path | None, resume: bool) -> Config:
-    config = checkpoint.resumed(out / checkpoint.NAME, given) if resume and out else Config(**given)
-    get_backend(config.backend)  # fails before a folder is made or data are fetched
+def _prepare(given: dict[str, Any], folder: Path, ranks: Ranks, resume: bool, data_home: str | None) -> Trainer:
+    saved = ranks.broadcast(resume and (folder / checkpoint.NAME).exists())
+    config = ranks.first(lambda: _configure(given, folder, resume, saved))
+    dataset = ranks.first(lambda: _load(config, data_home, saved))
+    config = replace(config, data=dataset.name)
+
+    def start() -> Trainer:
+        trainer = Trainer(config, dataset, folder, ranks)
+        if saved:
+            trainer.resume()
+        if ranks.rank == 0:
+            text = json.dumps({"minigru": __version__, **asdict(config)}, indent=2) + "\n"
+            replace_file(folder / CONFIG, lambda file: file.write(text.encode()))
+        return trainer
+
+    return ranks.each(start)
+
+
+def _configure(given: dict[str, Any], folder: Path, resume: bool, saved: bool) -> Config:
+    if saved:
+        config = checkpoint.resumed(folder / checkpoint.NAME, given)
+    elif resume:
+        config = Config(**_read_config(folder) | given)  # nothing has been computed with the options of that run
+        print(f"{folder} holds no checkpoint yet: its run starts from the beginning.", file=sys.stderr)
+    else:
+        config = Config(**given)
+    get_backend(config.backend)  # fails before data are fetched
     return config
 
 
-def _load(config: Config, data_home: str | None) -> Dataset:
+def _read_config(folder: Path) -> dict[str, Any]:
+    """Return the options of a run that has no checkpoint yet."""
+    path = folder / CONFIG
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        del stored["minigru"]
+        return asdict(Config(**stored))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = f"there is no checkpoint in {folder}, and its {CONFIG} is not that of a run ({type(error).__name__})"
+        raise CheckpointError(f"{reason}: choose another --out, without --resume") from error
+
+
+def _load(config: Config, data_home: str | None, saved: bool) -> Dataset:
     try:
         return data.load(config.data, data_home, config.dtype)
     except DataUnavailable as error:
-        raise DataUnavailable(error.reason, f"{error.remedy}, or use --data digits") from error
+        advice = "" if saved else ", or use --data digits"  # a run goes on with the data that it began with
+        raise DataUnavailable(error.reason, f"{error.remedy}{advice}") from error

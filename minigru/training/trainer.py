@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ class Trainer:
     ----------
     epoch : epochs completed
     history : DataFrame, one row per epoch; for an epoch that was resumed, the seconds since then
+    stopped_by : the number of the signal that has stopped `run`, or 0
 
     Raises
     ------
@@ -75,6 +76,7 @@ class Trainer:
         self._losses = np.empty(0)  # of the steps done in the current epoch
         self._generator_state = self.rng.bit_generator.state  # at the start of the current epoch
         self.history = history.extend(None)
+        self.stopped_by = 0
 
     def step(self, x: Array, y: Array, weight: float = 1.0) -> Array:
         """Take one training step, and return the mean loss of the batch, in nats.
@@ -93,11 +95,13 @@ class Trainer:
         return loss
 
     def run(self, *, quiet: bool = False) -> bool:
-        """Train until config.epochs are completed, and save after each; on Ctrl-C, save at once. Rank 0 prints.
+        """Train until config.epochs are completed, and save after each. Rank 0 prints.
+
+        On Ctrl-C, or a signal that asks the process to end, save after the step and return.
 
         Returns
         -------
-        completed : False after Ctrl-C
+        completed : False if a signal has stopped the run, which `stopped_by` then names
 
         Raises
         ------
@@ -116,7 +120,8 @@ class Trainer:
                 self.save()
                 if completed and not quiet:
                     print(history.describe(self.history, self.config.epochs), flush=True)
-                if self.ranks.any(interrupted.is_set()):
+                self.stopped_by = self.ranks.highest(interrupted())
+                if self.stopped_by:
                     return self.epoch == self.config.epochs
         return True
 
@@ -136,7 +141,7 @@ class Trainer:
         return float(loss), float((predictions == self._y_test).mean() * 100), predictions
 
     def save(self) -> None:
-        """Write the history, then the checkpoint, on rank 0; each file is replaced only once the new one is complete.
+        """Write the checkpoint, then the history, on rank 0; each file is replaced only once the new one is complete.
 
         Raises
         ------
@@ -144,9 +149,10 @@ class Trainer:
             A file cannot be written.
         """
         if self.ranks.rank == 0:
-            history.save(self.out / history.NAME, self.history)
             path, state = self.out / checkpoint.NAME, self._generator_state
-            checkpoint.save(path, self.model, self.adam, self.config, self.epoch, state, self._losses)
+            results = self.history[history.RESULTS].to_numpy(float)
+            checkpoint.save(path, self.model, self.adam, self.config, self.epoch, state, self._losses, results)
+            history.save(self.out / history.NAME, self.history)
 
     def resume(self) -> None:
         """Go back to where the checkpoint in `out` was written.
@@ -154,7 +160,10 @@ class Trainer:
         Raises
         ------
         CheckpointError
-            The checkpoint or the history is missing, damaged, of another model or of another configuration.
+            The checkpoint is missing, damaged, of another model or of another configuration; or it is of an older
+            version, and the history is missing or damaged.
+        OSError
+            The history cannot be written.
         """
         saved = checkpoint.read(self.out / checkpoint.NAME)
         for name, expected in vars(self.config).items():
@@ -168,13 +177,16 @@ class Trainer:
         done = len(saved.losses)
         if done >= self._batches or saved.steps != saved.epoch * self._batches + done:
             raise CheckpointError(f"{saved.path} is damaged: its epoch, its steps and its losses contradict each other")
-        rows = history.read(self.out / history.NAME, saved.epoch)
+        path = self.out / history.NAME
+        rows = history.read(path, saved.epoch) if saved.results is None else history.restore(saved.results, path)
         saved.restore(self.model, self.adam)
         self.rng.bit_generator.state = self._generator_state = saved.generator
         self.epoch, self._losses, self.history = saved.epoch, saved.losses, rows
+        if self.ranks.rank == 0:
+            history.save(path, rows)  # a killed run may have left it behind the checkpoint, or ahead
 
-    def _train_epoch(self, interrupted: threading.Event, quiet: bool) -> tuple[float, int]:
-        """Do the steps of this epoch that are not done yet, or those before Ctrl-C; return seconds and images."""
+    def _train_epoch(self, interrupted: Callable[[], int], quiet: bool) -> tuple[float, int]:
+        """Do the steps of this epoch that are not done yet, or those before a signal; return seconds and images."""
         config, ranks, backend = self.config, self.ranks, self.model.backend
         B, images, batches = config.batch_size, len(self._x), self._batches
         order = backend.to_device(self.rng.permutation(images))
@@ -189,9 +201,9 @@ class Trainer:
             for batch in range(first, batches):
                 self.adam.lr = SCHEDULES[config.schedule](config.lr, self.adam.t, config.epochs * batches)
                 mine, weight = ranks.share(order[batch * B : (batch + 1) * B])
-                ranks.stop = interrupted.is_set()
+                ranks.stop = bool(interrupted())
                 losses[batch] = self.step(self._x[mine], self._y[mine], weight)
-                stop = ranks.stop if ranks.size > 1 else interrupted.is_set()  # only several ranks have to agree
+                stop = ranks.stop if ranks.size > 1 else bool(interrupted())  # only several ranks have to agree
                 done = batch + 1
                 bar.update()
                 if done == batches or done - read == read_every or stop:
@@ -226,7 +238,9 @@ class Trainer:
 
     def _diverged(self, what: str, step: int) -> Diverged:
         path = self.out / checkpoint.NAME
-        kept = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been written yet"
+        kept = "no checkpoint had been written yet: start again"
+        if path.exists():  # to go on from there would end in the same step
+            kept = f"the last good checkpoint is {path}: start a new run elsewhere"
         epoch, batch = (step - 1) // self._batches + 1, (step - 1) % self._batches + 1
         where = f"at step {step} (epoch {epoch}, batch {batch})"
-        return Diverged(f"{what} {where}; {kept}: try a smaller lr, or clip_norm 1")
+        return Diverged(f"{what} {where}; {kept} with a smaller lr, or with clip_norm 1")

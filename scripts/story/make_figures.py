@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from minigru import cli
+from minigru.training.interrupt import Stopped
 
 EXAMPLES = """
 examples:
@@ -24,7 +25,7 @@ FIVE = SCRIPTS.parent / "docs" / "figures" / "five.png"
 def commands(run: Path, out: Path, data: str) -> list[list[str]]:
     """Return the scripts to run, each with its arguments."""
     training = ["train_mnist.py", "--data", data, "--model", "gru", "--out", str(run)]
-    if (run / "checkpoint.npz").exists():
+    if any((run / name).exists() for name in ("checkpoint.npz", "config.json")):
         training.append("--resume")  # which refuses a run with other data or another model
     drawing = [
         ["story/show_batch.py", "--data", data],
@@ -36,6 +37,17 @@ def commands(run: Path, out: Path, data: str) -> list[list[str]]:
         ["predict.py", str(run), "-"],
     ]
     return [training, *([*command, "--out", str(out)] for command in drawing)]
+
+
+def wait(process: subprocess.Popen) -> int:
+    """Return the exit status of a script; stopped by a signal, let the script save before this one ends."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Stopped):  # Ctrl-C has reached the script already
+            process.terminate()
+        process.wait()
+        raise
 
 
 def main() -> int:
@@ -59,7 +71,7 @@ def main() -> int:
     for script, *arguments in commands(options.run, options.out, options.data):
         print(f"\n$ python scripts/{' '.join([script, *arguments])}", flush=True)
         if not options.dry_run:
-            status = subprocess.run([sys.executable, str(SCRIPTS / script), *arguments]).returncode
+            status = wait(subprocess.Popen([sys.executable, str(SCRIPTS / script), *arguments]))
             if status:
                 return status
     return 0

@@ -92,7 +92,8 @@ def test_make_figures_trains_or_resumes_and_then_runs_each_script(call, tmp_path
 
 def test_make_figures_stops_at_the_first_script_that_fails(call, tmp_path, monkeypatch):
     ran = []
-    statuses = iter(argparse.Namespace(returncode=status) for status in (0, 3, 0))
-    monkeypatch.setattr(subprocess, "run", lambda line: ran.append(line) or next(statuses))
+    statuses = iter([0, 3, 0])
+    process = argparse.Namespace(wait=lambda: next(statuses))
+    monkeypatch.setattr(subprocess, "Popen", lambda line: ran.append(line) or process)
     status, _, _ = call(make_figures, "--run", tmp_path / "r", "--out", tmp_path / "f")
     assert (status, len(ran)) == (3, 2)

@@ -136,12 +136,18 @@ DAMAGE = {
     "negative steps": (array("adam.t", lambda t: np.array(-5)), "adam.t is not a number of steps"),
     "two steps": (array("adam.t", lambda t: np.array([1, 2])), "adam.t is not a number of steps"),
     "more steps": (array("adam.t", lambda t: t + 1), "contradict each other"),
-    "no history": (lambda folder: (folder / "history.csv").unlink(), "history.csv"),
-    "empty history": (lines(), "history.csv"),
-    "short history": (lines(0, 1), "history.csv does not hold the 2 epochs"),
-    "swapped history": (lines(0, 2, 1), "history.csv does not hold the 2 epochs"),
-    "other history": (content("history.csv", lambda text: b"a,b\n1,2\n"), "history.csv does not hold"),
-    "words in history": (content("history.csv", lambda text: text.replace(b"\n2,", b"\ntwo,")), "history.csv"),
+    "short results": (array("results", lambda rows: rows[:-1]), "results contradict each other"),
+    "swapped results": (array("results", lambda rows: rows[::-1]), "results contradict each other"),
+}
+HISTORIES = {
+    "no history": lambda folder: (folder / "history.csv").unlink(),
+    "empty history": lines(),
+    "short history": lines(0, 1),
+    "long history": lines(0, 1, 2, 2),
+    "swapped history": lines(0, 2, 1),
+    "other history": content("history.csv", lambda text: b"a,b\n1,2\n"),
+    "words in history": content("history.csv", lambda text: text.replace(b"\n2,", b"\ntwo,")),
+    "other numbers": content("history.csv", lambda text: text.replace(b"\n2,", b"\n2,9")),
 }
 
 
@@ -153,6 +159,23 @@ def test_a_damaged_run_is_refused_in_one_sentence_and_left_alone(damage, words, 
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     assert_one_sentence(call(train_mnist, "--out", out, "--resume"), 2, str(out), words)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", HISTORIES.values(), ids=HISTORIES)
+def test_the_history_follows_the_checkpoint_digit_by_digit(damage, run, dataset, tmp_path):
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)
+    before = (tmp_path / "history.csv").read_text().splitlines()
+    damage(tmp_path)
+    Trainer(CONFIG, dataset, tmp_path).resume()
+    after = (tmp_path / "history.csv").read_text().splitlines()
+    assert len(before) == len(after)
+    for one, two in zip(before, after, strict=True):
+        assert two == one or two == ",".join([*one.split(",")[:4], "", ""])  # a time is kept or empty
+    array("results", lambda results: None)(tmp_path)  # a checkpoint of an older version
+    damage(tmp_path)
+    if damage not in (HISTORIES["long history"], HISTORIES["other numbers"]):
+        with pytest.raises(CheckpointError, match=r"history\.csv"):
+            Trainer(CONFIG, dataset, tmp_path).resume()
 
 
 def test_a_refused_checkpoint_changes_nothing_in_the_trainer(run, dataset, tmp_path):

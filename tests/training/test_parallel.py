@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from helpers import ROOT, run_script
 import minigru
 from minigru.training import checkpoint, data, parallel
 from minigru.training.config import Config
+from minigru.training.launcher import forget, launched
 from minigru.training.trainer import Trainer
 
 BESIDE = Path(sys.executable).with_name("mpiexec")
@@ -101,22 +103,57 @@ def test_shares_add_up_to_the_gradient_and_the_loss_of_the_batch(B, size, rng):
 
 
 def test_a_process_alone_needs_no_mpi(tmp_path, monkeypatch):
-    for name in parallel.LAUNCHED:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "mpi4py", None)  # an import would fail
     ranks = parallel.connect()
-    assert (ranks.rank, ranks.size, ranks.any(True), ranks.any(False)) == (0, 1, True, False)
+    assert (ranks.rank, ranks.size, ranks.highest(15)) == (0, 1, 15)
     assert ranks.broadcast("value") == ranks.first(lambda: "value") == ranks.each(lambda: "value") == "value"
     assert call(train_mnist, *DIGITS, "--epochs", "1", "--out", tmp_path / "a").returncode == 0
-    monkeypatch.setenv("PMI_SIZE", "2")
+
+
+@pytest.fixture
+def launchers(monkeypatch):
+    """What launchers that answer put into the environment: a descriptor for MPICH, an address for Open MPI."""
+    with socket.socket() as here, socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"job@1.0;tcp4://127.0.0.1:{there.getsockname()[1]}"
+        yield {
+            "PMI_": {"PMI_SIZE": "2", "PMI_RANK": "0", "PMI_FD": str(here.fileno())},
+            "PMIX_": {"PMIX_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_SERVER_URI41": address},
+        }
+
+
+@pytest.mark.parametrize("launcher", ["PMI_", "PMIX_"])
+def test_a_launcher_that_answers_is_believed(launcher, launchers, monkeypatch):
+    """So that several processes never train one model each because their MPI is missing, or another one."""
+    for name, value in launchers[launcher].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
     assert_one_sentence(call(train_mnist), 2, "mpi4py cannot be imported", "pip install 'minigru[mpi]'")
-
-
-def test_the_mpiexec_of_another_mpi_is_refused(monkeypatch):
     mpi = SimpleNamespace(MPI=SimpleNamespace(COMM_WORLD=SimpleNamespace(size=1)))
     monkeypatch.setitem(sys.modules, "mpi4py", mpi)
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     assert_one_sentence(call(train_mnist), 2, "mpiexec started 2 processes, but mpi4py sees 1")
+
+
+INHERITED = [
+    {"PMI_SIZE": "2", "PMI_RANK": "0"},
+    {"PMI_SIZE": "2", "PMI_RANK": "0", "PMI_FD": "987"},
+    {"PMI_SIZE": "2", "PMI_RANK": "0", "PMI_PORT": "localhost:1"},
+    {"PMI_SIZE": "two", "PMI_RANK": "0", "PMI_FD": "nine"},
+    {"PMIX_RANK": "0", "PMIX_NAMESPACE": "slurm.pmix.7.0", "PMIX_SERVER_URI41": "x;tcp4://127.0.0.1:1"},
+    {"PMIX_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"},
+]
+
+
+@pytest.mark.parametrize("variables", INHERITED)
+def test_variables_of_a_launcher_that_does_not_answer_are_nothing(variables):
+    assert launched(variables) == {}
+
+
+@pytest.mark.parametrize("size", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_a_launcher_of_one_process_needs_no_mpi(size, launchers):
+    variables = launchers["PMI_"] | launchers["PMIX_"] | {size: "1"}
+    assert launched(variables) == {"PMIX_" if size == "PMI_SIZE" else "PMI_": 2}
+    forget(variables, *launched(variables))
+    assert ("PMI_RANK" in variables) != ("PMIX_RANK" in variables)
 
 
 def test_several_ranks_and_cupy_are_refused(tmp_path):
@@ -183,12 +220,13 @@ def test_the_script_trains_and_resumes_alike_on_one_rank_and_on_two(tmp_path):
 
 
 @needs_mpi
-def test_ctrl_c_stops_all_ranks_and_saves(tmp_path):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_mpiexec_stops_all_ranks_and_saves(signum, tmp_path):
     process = start(2, SCRIPT, *DIGITS, "--epochs", "300", "--out", tmp_path / "a")
     assert process.stdout.readline().startswith("epoch   1/300")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signum)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + signum
     assert err.count("Stopped and saved. Go on: mpiexec -n 2 python") == 1
     assert "Traceback" not in err
     epochs = len(pd.read_csv(tmp_path / "a" / "history.csv"))
@@ -237,7 +275,7 @@ ranks = parallel.connect()
 with ranks.together(KeyError):
     if ranks.rank == int(sys.argv[1]):
         raise {error}
-    ranks.any(False)  # the others wait for it
+    ranks.highest(0)  # the others wait for it
 """
 
 

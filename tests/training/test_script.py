@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import minigru
 from minigru import cli
 from minigru.training import checkpoint
 from minigru.training.config import Config
+from minigru.training.data import DataUnavailable
 from minigru.training.run import claim
 
 QUICK = ("--data", "digits", "--hidden-size", "16", "--epochs", "2")
@@ -76,16 +78,16 @@ def test_a_run_leaves_what_it_prints(run):
         assert picture[..., :3].std() > 0.05
 
 
-def test_ctrl_c_on_the_script_saves_and_resume_goes_on_to_the_same_numbers(tmp_path):
+def test_sigterm_to_the_script_saves_and_resume_goes_on_to_the_same_numbers(tmp_path):
     options = ("--data", "digits", "--hidden-size", "32", "--epochs", "40", "--seed", "5")
     whole = call(train_mnist, *options, "--out", tmp_path / "whole")
     command = [sys.executable, str(ROOT / "scripts" / "train_mnist.py"), *options, "--out", str(tmp_path / "parts")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("epoch  1/40")
     time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 143
     assert "Stopped and saved. Go on: python " in errors
     assert errors.count("\n") == 1
     assert len(pd.read_csv(tmp_path / "parts" / "history.csv")) < 40
@@ -179,7 +181,71 @@ def test_results_and_files_of_mine_are_never_overwritten(run, tmp_path):
 def test_two_runs_in_the_same_second_get_two_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "strftime", lambda form: "now")
-    assert [str(claim(None, False)) for _ in range(3)] == ["runs/now", "runs/now-2", "runs/now-3"]
+    with claim(None, False) as one, claim(None, False) as two, claim(None, False) as three:
+        assert [str(folder) for folder, _ in (one, two, three)] == ["runs/now", "runs/now-2", "runs/now-3"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_second_run_in_one_folder_is_refused_while_the_first_one_runs(resume, run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "o")
+    with claim(tmp_path / "o", True):
+        options = ["--resume"] if resume else QUICK
+        assert_one_sentence(call(train_mnist, *options, "--out", tmp_path / "o"), 2, "another run is working in")
+    assert {path.name for path in (tmp_path / "o").iterdir()} == FILES
+
+
+def test_what_killed_runs_leave_is_removed_and_locks_nothing(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = (".lock", f".digits.png.{dead.pid}", f".checkpoint.npz.{dead.pid}")
+    others = {f".digits.png.{os.getppid()}", ".digits.png.old", f".mine.{dead.pid}"}
+    for name in (*names, *others):
+        (tmp_path / name).touch()
+    assert call(train_mnist, *QUICK, "--limit", "32", "--out", tmp_path).returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} - FILES == others
+
+
+@pytest.mark.parametrize("there", ["file", "link"])
+def test_runs_that_is_no_folder_is_one_sentence(there, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if there == "file":
+        (tmp_path / "runs").touch()
+    else:
+        (tmp_path / "runs").symlink_to("nowhere")
+    assert_one_sentence(call(train_mnist, *QUICK), 2, "the folder runs cannot be written to", "with --out")
+    assert_one_sentence(call(train_mnist, *QUICK, "--out", "runs"), 2, "--out runs cannot be written to")
+
+
+@pytest.mark.parametrize("options", [(), ("--lr", "1e-3")], ids=["the same", "another rate"])
+def test_a_run_without_a_checkpoint_starts_again(options, tmp_path):
+    first = call(train_mnist, *QUICK, "--lr", "1e-3" if not options else "1e38", "--epochs", "1", "--out", tmp_path)
+    assert first.returncode == (1 if options else 0)
+    (tmp_path / "checkpoint.npz").unlink(missing_ok=True)
+    assert_one_sentence(call(train_mnist, *QUICK, *options, "--out", tmp_path), 2, "add --resume")
+    again = call(train_mnist, *options, "--out", tmp_path, "--resume")
+    assert (again.returncode, again.stderr.count("\n")) == (0, 1)
+    assert "starts from the beginning" in again.stderr
+    stored = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    assert (stored["hidden_size"], stored["epochs"], stored["lr"]) == (16, 1, 1e-3)
+
+
+CIRCLES = [((), "leave --resume out"), (("curves.png",), "choose another --out"), (("config.json",), "another --out")]
+
+
+@pytest.mark.parametrize(("names", "words"), CIRCLES)
+def test_a_refusal_to_resume_does_not_point_at_another_refusal(names, words, tmp_path):
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    assert_one_sentence(call(train_mnist, "--out", tmp_path, "--resume"), 2, "there is no checkpoint", words)
+    assert {path.name for path in tmp_path.iterdir()} == {*names}
+
+
+def test_data_that_is_gone_is_not_replaced_in_a_resumed_run(run, tmp_path, monkeypatch):
+    shutil.copytree(run[0], tmp_path / "o")
+    monkeypatch.setattr("minigru.training.data.load", Mock(side_effect=DataUnavailable("gone", "fetch them")))
+    resumed = call(train_mnist, "--out", tmp_path / "o", "--resume")
+    assert_one_sentence(resumed, 2, "gone")
+    assert "--data digits" not in resumed.stderr
 
 
 def test_a_reader_that_goes_away_is_exit_141_without_a_word():
@@ -191,7 +257,7 @@ def test_a_reader_that_goes_away_is_exit_141_without_a_word():
 
 def test_divergence_is_one_sentence_and_exit_1(tmp_path):
     result = call(train_mnist, *QUICK, "--lr", "1e38", "--out", tmp_path / "o")
-    assert_one_sentence(result, 1, "at step", "no checkpoint had been written yet: try a smaller lr")
+    assert_one_sentence(result, 1, "at step", "no checkpoint had been written yet: start again with a smaller lr")
 
 
 def test_a_full_disk_in_the_middle_of_a_run_is_one_sentence_and_exit_1(tmp_path, monkeypatch):
@@ -257,3 +323,24 @@ def test_the_script_sets_the_number_of_blas_threads(options, expected, tmp_path,
     with threadpool_limits(3 - expected, user_api="blas"):  # put back afterwards
         assert call(train_mnist, *QUICK, "--limit", "32", *options, "--out", tmp_path / "o").returncode == 0
         assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} == {expected}
+
+
+STOPPED = """
+import time
+from minigru import cli
+def main():
+    print("ready", flush=True)
+    time.sleep(60)
+cli.run(main)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process in place of sending a signal")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_every_script_says_that_a_signal_has_stopped_it(name):
+    signum = getattr(signal, name)
+    process = subprocess.Popen([sys.executable, "-c", STOPPED], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signum)
+    assert process.communicate(timeout=30)[1] == b"-c: stopped\n"
+    assert process.returncode == 128 + signum

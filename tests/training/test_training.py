@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from minigru.training import checkpoint, data
+from minigru.training import checkpoint, data, history
 from minigru.training.config import Config
 from minigru.training.trainer import Diverged, Trainer
 
@@ -41,8 +41,12 @@ def after_step(trainer, steps, act):
     trainer.adam.step = stepping
 
 
+def send(name):
+    os.kill(os.getpid(), getattr(signal, name))
+
+
 def press_ctrl_c():
-    os.kill(os.getpid(), signal.SIGINT)
+    send("SIGINT")
 
 
 def test_the_default_recipe_is_the_article_s():
@@ -121,19 +125,38 @@ def test_a_second_ctrl_c_interrupts_and_the_last_checkpoint_stays(dataset, tmp_p
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_history_is_written_before_the_checkpoint(dataset, tmp_path, monkeypatch):
-    """Killed between the two, a run loses nothing: the row of an epoch that the checkpoint lacks is dropped."""
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process in place of sending a signal")
+def test_a_signal_stops_after_the_step_unless_the_parent_ignores_it(name, dataset, tmp_path, monkeypatch):
+    times = 1 if name == "SIGINT" else 2  # a scheduler may send a signal to the group and to the process
+    trainer = Trainer(SMALL, dataset, tmp_path)
+    after_step(trainer, 1, lambda: [send(name) for _ in range(times)])
+    assert not trainer.run(quiet=True)
+    assert (trainer.adam.t, trainer.stopped_by) == (1, getattr(signal, name))
+    assert checkpoint.read(tmp_path / checkpoint.NAME).steps == 1
+    before = signal.signal(getattr(signal, name), signal.SIG_IGN)
+    try:
+        after_step(trainer, 2, lambda: send(name))
+        trainer.resume()
+        assert trainer.run(quiet=True)
+    finally:
+        signal.signal(getattr(signal, name), before)
+
+
+def test_killed_between_checkpoint_and_history_a_run_loses_nothing(dataset, tmp_path, monkeypatch):
+    """Killed between the two, a run loses nothing: the history gets the row that it lacks, without its time."""
     Trainer(small(epochs=1), dataset, tmp_path).run(quiet=True)
     killed, again = (Trainer(small(epochs=3), dataset, tmp_path) for _ in range(2))
     killed.resume()
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", Mock(side_effect=OSError("killed")))
+        patch.setattr(history, "save", Mock(side_effect=OSError("killed")))
         with pytest.raises(OSError, match="killed"):
             killed.run(quiet=True)
     again.resume()
-    assert again.epoch == 1
+    assert again.epoch == 2
+    assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1, 2]
     again.run(quiet=True)
-    assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1, 2, 3]
+    assert list(pd.read_csv(tmp_path / "history.csv")["train_seconds"].isna()) == [False, True, False]
 
 
 def plant_loss(trainer):
