@@ -46,11 +46,13 @@ def read(path: Path, epochs: int) -> pd.DataFrame:
         The file cannot be read, or does not hold these epochs.
     """
     try:
-        history = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS, float))
+        # The default parser is off by one unit in the last place now and then.
+        history = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS, float), float_precision="round_trip")
     except (OSError, ValueError) as error:
         reason = str(error).replace("\n", " ")
         raise CheckpointError(f"{path}, which belongs to the checkpoint, cannot be read ({reason})") from error
-    if list(history) != list(COLUMNS) or list(history["epoch"][:epochs]) != [*range(1, epochs + 1)]:
+    held = len(history) >= epochs and list(history) == list(COLUMNS)
+    if not held or list(history["epoch"][:epochs]) != [*range(1, epochs + 1)]:
         raise CheckpointError(f"{path} does not hold the {epochs} epochs that the checkpoint has completed")
     return history[:epochs].astype({"epoch": int})
 

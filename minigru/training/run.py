@@ -27,7 +27,7 @@ FILES = (checkpoint.NAME, history.NAME, CONFIG, *FIGURES)
 
 
 def open_run(
-    given: dict[str, Any], out: Path | None, ranks: Ranks, *, resume: bool = False, data_home: str | None = None
+    given: dict[str, Any], out: Path | None, ranks: Ranks, *, resume: bool = False, data_home: Path | None = None
 ) -> Trainer:
     """Return a trainer on every rank, in a folder of its own; if that fails, no new folder is left behind.
 
@@ -48,7 +48,7 @@ def open_run(
     """
     config = ranks.first(lambda: _configure(given, out, resume))
     with claimed(out, resume, ranks) as folder:
-        dataset = ranks.first(lambda: _load(config, data_home))
+        dataset = ranks.first(lambda: _load(config, data_home, resume))
         config = replace(config, data=dataset.name)
 
         def start() -> Trainer:
@@ -113,8 +113,9 @@ def _configure(given: dict[str, Any], out: Path | None, resume: bool) -> Config:
     return config
 
 
-def _load(config: Config, data_home: str | None) -> Dataset:
+def _load(config: Config, data_home: Path | None, resume: bool) -> Dataset:
     try:
         return data.load(config.data, data_home, config.dtype)
     except DataUnavailable as error:
-        raise DataUnavailable(error.reason, f"{error.remedy}, or use --data digits") from error
+        other = "" if resume else ", or use --data digits"  # a run goes on with its own data
+        raise DataUnavailable(error.reason, error.remedy + other) from error
