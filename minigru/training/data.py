@@ -133,7 +133,7 @@ def _data_folder(data_home: str | os.PathLike | None) -> tuple[Path, str]:
     given = os.fspath(data_home or os.environ.get("SCIKIT_LEARN_DATA") or os.path.join("~", "scikit_learn_data"))
     home = os.path.expanduser(given)
     if home.startswith("~"):  # Python leaves it where there is no such user, or where this user has no home folder
-        raise DataUnavailable(f"there is no home folder for the data folder {given}", f"{choose} by its full path")
+        raise DataUnavailable(f"there is no home folder for the data folder {given}", f"{choose} elsewhere")
     try:
         os.stat(os.path.join(home, "minigru"))
     except FileNotFoundError:

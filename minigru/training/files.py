@@ -80,7 +80,7 @@ def digest(arrays: Mapping[str, Any]) -> str:
     for name in sorted(arrays.keys() - {"digest"}):
         array = np.asarray(arrays[name])
         total.update(repr((name, array.dtype.str, array.shape)).encode())
-        total.update(memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)))
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 

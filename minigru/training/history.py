@@ -46,8 +46,8 @@ def read(path: Path, epochs: int) -> pd.DataFrame:
         The file cannot be read, or does not hold these epochs.
     """
     try:
-        # The default parser is off by one unit in the last place now and then.
-        history = pd.read_csv(path, dtype=dict.fromkeys(COLUMNS, float), float_precision="round_trip")
+        # Python's own conversion, because that of pandas before 3 is often off in the last digit.
+        history = pd.read_csv(path, converters=dict.fromkeys(COLUMNS, float))
     except (OSError, ValueError) as error:
         reason = str(error).replace("\n", " ")
         raise CheckpointError(f"{path}, which belongs to the checkpoint, cannot be read ({reason})") from error

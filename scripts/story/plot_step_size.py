@@ -7,7 +7,6 @@ norm-relative error of an array.
 
 from __future__ import annotations
 
-
 import numpy as np
 from numpy.typing import DTypeLike
 
