@@ -192,9 +192,12 @@ def _unavailable(error: Exception, home: Path, choose: str) -> DataUnavailable:
     if isinstance(error, OSError) and error.errno:  # BadGzipFile has no errno
         path = Path(error.filename or home)
         path = next((place for place in (path, *path.parents) if os.path.lexists(place)), home)
-        wrong_kind = isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError))
-        remedy = f"delete {path}" if wrong_kind else f"let this user read and write {path}"
-        return DataUnavailable(f"{path} cannot be used ({error.strerror})", f"{remedy}, or {choose} elsewhere")
+        remedy = f"{choose} elsewhere"
+        if isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError)):
+            remedy = f"delete {path}, or {remedy}"
+        elif isinstance(error, PermissionError):
+            remedy = f"let this user read and write {path}, or {remedy}"
+        return DataUnavailable(f"{path} cannot be used ({error.strerror})", remedy)
     return DataUnavailable(
         f"scikit-learn cannot read {culprit} ({what})", f"delete {culprit} and run again with {network}"
     )

@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from minigru.training import history
 from minigru.training.files import DamagedFile, digest, read_arrays, replace_file, save_arrays
 
 ARRAYS = {"a": np.arange(6.0), "b": np.ones(6), "text": np.array("wörd"), "none": np.empty(0), "F": np.eye(2, 3).T}
@@ -98,6 +99,14 @@ def test_a_repacked_archive_does_not_match_its_digest(change, tmp_path):
     np.savez(path, **change(ARRAYS), digest=np.array(digest(ARRAYS)))
     with pytest.raises(DamagedFile, match="do not match its digest"):
         read_arrays(path)
+
+
+def test_the_history_is_the_same_text_after_it_was_read_and_written_again(tmp_path, rng):
+    numbers = np.exp(rng.uniform(-20, 20, (500, 5)))
+    rows = [(epoch, *row) for epoch, row in enumerate(numbers.tolist(), 1)]
+    history.save(tmp_path / "first", history.extend(None, *rows))
+    history.save(tmp_path / "again", history.read(tmp_path / "first", 500))
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "first").read_bytes()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
