@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import http.client
 import json
@@ -9,7 +10,6 @@ import os
 import socket
 import ssl
 import sys
-import textwrap
 import urllib.error
 import warnings
 from collections.abc import Iterator
@@ -185,22 +185,29 @@ def _fetch(home: Path, choose: str) -> tuple[np.ndarray, np.ndarray]:
 def _unavailable(error: Exception, home: Path, choose: str) -> DataUnavailable:
     """Return what to tell a user about an error of scikit-learn's."""
     network, culprit = "a network that reaches openml.org", _culprit(home)
-    what = textwrap.shorten(f"{type(error).__name__}: {error}", 200)
-    if isinstance(error, NETWORK_ERRORS) or (culprit is None and not isinstance(error, OSError)):
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    if isinstance(error, OSError) and not isinstance(error, NETWORK_ERRORS):
+        if error.filename is not None or error.errno == errno.ENOSPC:
+            return _unusable(error, home, choose)
+        if error.errno:  # unlike BadGzipFile
+            culprit = None
+    if isinstance(error, NETWORK_ERRORS) or culprit is None:
         reason = f"MNIST is not in {home} and could not be fetched ({what})"
         return DataUnavailable(reason, f"run once with {network}, or {choose} of scikit-learn's that holds mnist_784")
-    if isinstance(error, OSError) and error.errno:  # BadGzipFile has no errno
-        path = Path(error.filename or home)
-        path = next((place for place in (path, *path.parents) if os.path.lexists(place)), home)
-        remedy = f"{choose} elsewhere"
-        if isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError)):
-            remedy = f"delete {path}, or {remedy}"
-        elif isinstance(error, PermissionError):
-            remedy = f"let this user read and write {path}, or {remedy}"
-        return DataUnavailable(f"{path} cannot be used ({error.strerror})", remedy)
-    return DataUnavailable(
-        f"scikit-learn cannot read {culprit} ({what})", f"delete {culprit} and run again with {network}"
-    )
+    remedy = f"delete {culprit} and run again with {network}"
+    return DataUnavailable(f"scikit-learn cannot read {culprit} ({what})", remedy)
+
+
+def _unusable(error: OSError, home: Path, choose: str) -> DataUnavailable:
+    """Return what to tell a user about a file or folder below `home` that the system refuses."""
+    path = Path(error.filename or home)
+    path = next((place for place in (path, *path.parents) if os.path.lexists(place)), home)
+    remedy = f"{choose} elsewhere"
+    if isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError)):
+        remedy = f"delete {path}, or {remedy}"
+    elif isinstance(error, PermissionError):
+        remedy = f"let this user read and write {path}, or {remedy}"
+    return DataUnavailable(f"{path} cannot be used ({error.strerror})", remedy)
 
 
 def _culprit(home: Path) -> Path | None:

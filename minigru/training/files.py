@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..engine import checks
+
 
 class DamagedFile(RuntimeError):
     """A file does not hold what it should; the message says why."""
@@ -68,7 +70,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         except DamagedFile:
             raise
         except Exception as error:  # zipfile and NumPy raise errors of many kinds on damaged bytes
-            raise DamagedFile(f"{type(error).__name__}: {error}".replace("\n", " ")) from error
+            raise DamagedFile(f"{type(error).__name__}: {checks.shown(error, str)}") from error
     if "digest" in arrays and str(arrays["digest"]) != digest(arrays):
         raise DamagedFile("its contents do not match its digest")
     return arrays
@@ -96,7 +98,7 @@ def _unpack(file: BinaryIO) -> dict[str, np.ndarray]:
         for member in members:
             name = member.filename.removesuffix(".npy")
             if name in arrays:
-                raise DamagedFile(f"{name} is there twice")
+                raise DamagedFile(f"{checks.shown(name)} is there twice")
             arrays[name] = _array(name, archive.read(member))
     return arrays
 
@@ -109,7 +111,7 @@ def _array(name: str, content: bytes) -> np.ndarray:
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(header)
     start = header.tell()
     if dtype.kind not in "biufU":
-        raise DamagedFile(f"{name} is of dtype {dtype}; expected numbers or text")
+        raise DamagedFile(f"{name} is of dtype {checks.shown(dtype, str)}; expected numbers or text")
     if math.prod(shape) * dtype.itemsize != len(content) - start:
-        raise DamagedFile(f"{name} claims {shape} numbers of {dtype}, but has {len(content) - start} bytes")
+        raise DamagedFile(f"{name} claims the shape {checks.shown(shape)}, but has {len(content) - start} bytes")
     return np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if fortran_order else "C")

@@ -1,4 +1,4 @@
-"""Every path that is given to a script means the same file to all that read it."""
+"""Every path that is given to a script means the same file to all that read it; no script advises what it cannot do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pytest
 from calling import call
 
 from minigru import cli
+from minigru.training import data
+from minigru.training.config import Config
+from minigru.training.trainer import Trainer
 
 PATHS = {
     "train_mnist": ("--out=~/a", "--data-home=~/b"),
@@ -59,3 +62,28 @@ def test_a_path_that_is_no_path_is_one_sentence(home):
 def test_a_folder_that_is_really_called_tilde_stays_one(home, monkeypatch):
     monkeypatch.chdir(home)
     assert cli.path("./~/a") == home / "~" / "a"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict {run}",
+        "gates {run}",
+        "show_batch --data mnist",
+        "train_mnist --out {run} --resume",
+        "train_mnist --data mnist",
+    ],
+)
+def test_without_mnist_a_script_advises_only_options_that_it_has(command, tmp_path, monkeypatch):
+    digits = data.load("digits")._replace(name="mnist")
+    Trainer(Config(data="mnist", hidden_size=4, epochs=1, limit=64), digits, tmp_path).run(quiet=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "history.csv"))
+    name, *arguments = command.format(run=tmp_path).split()
+    script = importlib.import_module(name)
+    result = call(script, *arguments)
+    assert result.returncode == 2
+    assert "set SCIKIT_LEARN_DATA to a folder" in result.stderr
+    advised = {*re.findall(r"--[a-z][\w-]*", result.stderr)}
+    assert advised <= {*re.findall(r"--[a-z][\w-]*", call(script, "--help").stdout)}
+    assert ("--data" in advised) == (command == "train_mnist --data mnist")  # a resumed run keeps its data
