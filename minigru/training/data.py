@@ -136,10 +136,10 @@ def _data_folder(data_home: str | os.PathLike | None) -> tuple[Path, str]:
         raise DataUnavailable(f"there is no home folder for the data folder {given}", f"{choose} elsewhere")
     try:
         os.stat(os.path.join(home, "minigru"))
-    except FileNotFoundError:
-        pass  # scikit-learn makes the folder
-    except NotADirectoryError:
-        raise DataUnavailable(f"the data folder {home} is not a folder", f"{choose} that is one") from None
+    except (FileNotFoundError, NotADirectoryError) as error:  # scikit-learn makes a folder that is missing
+        missing = not os.path.lexists(home) and isinstance(error, FileNotFoundError)
+        if not missing and not os.path.isdir(home):
+            raise DataUnavailable(f"the data folder {home} is not a folder", f"{choose} that is one") from None
     except (OSError, ValueError) as error:
         reason = f"the data folder {home} cannot be used ({getattr(error, 'strerror', error)})"
         raise DataUnavailable(reason, f"{choose} that this user can read") from error
@@ -203,7 +203,7 @@ def _unusable(error: OSError, home: Path, choose: str) -> DataUnavailable:
     path = Path(error.filename or home)
     path = next((place for place in (path, *path.parents) if os.path.lexists(place)), home)
     remedy = f"{choose} elsewhere"
-    if isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError)):
+    if home in path.parents and isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError)):
         remedy = f"delete {path}, or {remedy}"
     elif isinstance(error, PermissionError):
         remedy = f"let this user read and write {path}, or {remedy}"

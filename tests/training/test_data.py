@@ -189,9 +189,11 @@ def test_a_data_folder_that_cannot_be_had_names_the_variable(tmp_path, monkeypat
     monkeypatch.delenv("SCIKIT_LEARN_DATA", raising=False)
     with pytest.raises(data.DataUnavailable, match=r"no home folder .*: set SCIKIT_LEARN_DATA"):
         data.load("mnist")
-    for folder in ("~nosuchuser/data", str(tmp_path / ("x" * 300))):
-        monkeypatch.setenv("SCIKIT_LEARN_DATA", folder)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for folder in ("~nosuchuser/data", tmp_path / "file", tmp_path / "dangling"):
+        monkeypatch.setenv("SCIKIT_LEARN_DATA", str(folder))
         assert data.load("auto").name == "digits"
         assert "To get MNIST: set SCIKIT_LEARN_DATA to a folder" in capsys.readouterr().err
     with pytest.raises(data.DataUnavailable, match=r"cannot be used .*: choose a data folder"):
-        data.load("mnist", folder)
+        data.load("mnist", "no\0path")
