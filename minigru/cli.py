@@ -66,23 +66,37 @@ def rate(text: str) -> float:
     return number
 
 
+def path(text: str) -> Path:
+    """Return a path given as an option, with ``~`` and ``~user`` expanded, as a shell does at the start of a word."""
+    expanded = os.path.expanduser(text)
+    if not text or expanded.startswith("~"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is in no known home folder; expected a full path" if text else "it is empty; expected a path"
+        )
+    found = Path(expanded)
+    return found.absolute() if str(found).startswith("~") else found  # "./~/a", which must not be expanded later on
+
+
 def output_file(text: str) -> Path:
     """Return the path of a file to write, given as an option."""
-    path = Path(text)
-    if not text or path.is_dir() or not path.resolve().parent.is_dir():
+    file = path(text)
+    folder = os.path.dirname(
+        os.path.realpath(file)
+    )  # unlike pathlib, os.path raises nothing where this user may not look
+    if os.path.isdir(file) or not os.path.isdir(folder):
         raise argparse.ArgumentTypeError(f"{text!r} is not a file in an existing folder")
-    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+    if not os.access(file if os.path.exists(file) else folder, os.W_OK):
         raise argparse.ArgumentTypeError(f"{text!r} cannot be written to")
-    return path
+    return file
 
 
 def output_folder(text: str) -> Path:
     """Return the path of a folder to write to, which need not exist, given as an option."""
-    path = Path(text)
-    there = next(folder for folder in (path, *path.resolve().parents) if folder.exists())
-    if not text or not there.is_dir() or not os.access(there, os.W_OK):
+    folder = path(text)
+    there = next(place for place in (folder, *Path(os.path.realpath(folder)).parents) if os.path.lexists(place))
+    if not os.path.isdir(there) or not os.access(there, os.W_OK):
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder that can be written to")
-    return path
+    return folder
 
 
 def figure_options(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +107,7 @@ def figure_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: 0)")
     parser.add_argument(
         "--out",
-        type=Path,  # not tested here: what is printed needs no folder
+        type=path,  # not tested here: what is printed needs no folder
         default="runs/figures",
         metavar="DIR",
         help="folder for the figures (default: %(default)s)",

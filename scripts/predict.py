@@ -41,16 +41,17 @@ examples:
 def parse_args() -> argparse.Namespace:
     """Return the options."""
     parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint.npz of a run, or its folder")
+    parser.add_argument(
+        "checkpoint", type=cli.path, metavar="CHECKPOINT", help="checkpoint.npz of a run, or its folder"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("worst", nargs="?", choices=("-",), metavar="-", help="the mistakes that the model is surest of")
     what.add_argument("--index", type=int, metavar="N", help="a test image (default: one drawn with --seed)")
-    what.add_argument("--image", metavar="FILE", help="a PNG of any size with one digit on a plain background")
+    what.add_argument(
+        "--image", type=cli.path, metavar="FILE", help="a PNG of any size with one digit on a plain background"
+    )
     cli.figure_options(parser)
-    options = parser.parse_args()
-    if options.image == "":
-        parser.error("--image is empty; expected the file of a picture")
-    return options
+    return parser.parse_args()
 
 
 def main() -> int:
@@ -59,7 +60,7 @@ def main() -> int:
     with cli.exit_on(2, ValueError, BackendUnavailable, CheckpointError, DataUnavailable, ImageError, OSError):
         model, config = load_model(options.checkpoint, options.backend)
         if options.image is not None:
-            figures = {"predict_image": classify_picture(model, Path(options.image))}
+            figures = {"predict_image": classify_picture(model, options.image)}
         elif options.worst:
             figures = {"predict_worst": classify_worst(model, data.load(config.data))}
         else:

@@ -33,19 +33,16 @@ def parse_args() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
     config.add_options(parser)
     home = "scikit-learn's data folder (default: $SCIKIT_LEARN_DATA or ~/scikit_learn_data)"
-    parser.add_argument("--data-home", metavar="DIR", help=home)
+    parser.add_argument("--data-home", type=cli.path, metavar="DIR", help=home)
     threads = "BLAS threads per process (default: 1 for small products and under mpiexec; else BLAS decides)"
     parser.add_argument("--threads", type=cli.positive, metavar="N", help=threads)
-    parser.add_argument("--out", metavar="DIR", help="folder for the results (default: runs/DATE_TIME)")
+    parser.add_argument("--out", type=cli.path, metavar="DIR", help="folder for the results (default: runs/DATE_TIME)")
     resume = "go on from DIR/checkpoint.npz, with the options it was made with, or start a run that has none yet again"
     parser.add_argument("--resume", action="store_true", help=resume)
     parser.add_argument("--quiet", action="store_true", help="print the last lines only")
     options = parser.parse_args()
-    if options.out == "":
-        parser.error("--out is empty; expected a folder")
     if options.resume and options.out is None:
         parser.error("--resume needs --out DIR, the folder of the run to go on with")
-    options.out = options.out and Path(options.out)
     options.given = config.given_options(parser, options)
     return options
 
@@ -63,11 +60,11 @@ def main() -> int:
                 return report(trainer, completed, command)
 
 
-def go_on(trainer: Trainer, data_home: str | None) -> str:
+def go_on(trainer: Trainer, data_home: Path | None) -> str:
     """Return the command that resumes this run."""
     ranks = trainer.ranks.size
     mpiexec = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
-    home = ["--data-home", data_home] if data_home else []
+    home = ["--data-home", str(data_home)] if data_home else []
     return cli.command_line([*mpiexec, "python", sys.argv[0], "--out", str(trainer.out), "--resume", *home])
 
 

@@ -1,4 +1,4 @@
-"""A filled scikit-learn cache with 70,000 made-up images, so that the real loader runs without the network.
+"""A filled scikit-learn cache with made-up images, so that the real loader runs without the network.
 
 It holds the files that ``fetch_openml("mnist_784", version=1)`` reads. Each is named by the path of its URL.
 """
@@ -12,6 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+FILES = {
+    "list": "list/data_name/mnist_784/limit/2/data_version/1",
+    "description": "554",
+    "features": "features/554",
+    "qualities": "qualities/554",
+}
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
@@ -28,14 +34,17 @@ def first_rows() -> np.ndarray:
     return images
 
 
-def write(home: Path) -> None:
-    """Write the cache below the data folder `home`."""
+def write(home: Path, rows: int = 70_000, **changed: object) -> Path:
+    """Write the cache below the data folder `home`, and return the folder of its answers.
+
+    `changed` are other answers: to the list of data sets, about the description, the features or the qualities.
+    """
     names = [*(f"pixel{i + 1}" for i in range(784)), "class"]
     header = "@RELATION mnist_784\n" + "".join(f"@ATTRIBUTE {name} real\n" for name in names[:-1])
     header += "@ATTRIBUTE class {0,1,2,3,4,5,6,7,8,9}\n@DATA\n"
     lines = [",".join(map(str, image)) for image in first_rows()]
-    lines += ["0," * 783 + "0"] * (70_000 - len(lines))
-    arff = (header + "".join(f"{line},{label}\n" for line, label in zip(lines, labels(), strict=True))).encode()
+    lines += ["0," * 783 + "0"] * (rows - len(lines))
+    arff = (header + "".join(f"{line},{label}\n" for line, label in zip(lines, labels()[:rows], strict=True))).encode()
     description = {
         "id": "554", "name": "mnist_784", "version": "1", "format": "ARFF", "status": "active", "file_id": "52667",
         "description": "made up for a test", "md5_checksum": hashlib.md5(arff).hexdigest(),
@@ -50,17 +59,17 @@ def write(home: Path) -> None:
         for index, name in enumerate(names)
     ]  # fmt: skip
     api, download = "api/v1/json/data", "data/v1/download/52667"
+    qualities = [{"name": "NumberOfInstances", "value": f"{rows}.0"}]
     answers = {
-        f"{api}/list/data_name/mnist_784/limit/2/data_version/1": {
-            "data": {"dataset": [{"did": 554, "status": "active", "version": 1}]}
-        },
-        f"{api}/554": {"data_set_description": description},
-        f"{api}/features/554": {"data_features": {"feature": features}},
-        f"{api}/qualities/554": {"data_qualities": {"quality": [{"name": "NumberOfInstances", "value": "70000.0"}]}},
-    }
-    files = {name: gzip.compress(json.dumps(answer).encode()) for name, answer in answers.items()}
+        "list": {"data": {"dataset": [{"did": 554, "status": "active", "version": 1}]}},
+        "description": {"data_set_description": description},
+        "features": {"data_features": {"feature": features}},
+        "qualities": {"data_qualities": {"quality": qualities}},
+    } | changed
+    files = {f"{api}/{FILES[name]}": gzip.compress(json.dumps(answer).encode()) for name, answer in answers.items()}
     files |= dict.fromkeys((download, f"{download}/mnist_784.arff"), gzip.compress(arff, 1))  # by version of the reader
     for name, content in files.items():
         path = home / "openml" / "openml.org" / f"{name}.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    return home / "openml" / "openml.org" / api

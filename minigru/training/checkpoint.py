@@ -6,6 +6,7 @@ The file is a NumPy archive of host arrays, so it moves freely between backends.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,10 +19,10 @@ from ..engine.adam import Adam
 from ..engine.backend import Array
 from ..engine.model import SequenceClassifier
 from .config import Config, flag
-from .files import DamagedFile, read_arrays, replace_file
+from .files import DamagedFile, read_arrays, save_arrays
 
 NAME = "checkpoint.npz"
-FORMAT = 2  # format 1 did not store the sizes of the model
+FORMAT = 3  # format 1 stored no sizes of the model, formats 1 and 2 no digest
 FREE = ("backend", "epochs")  # what may change when a run is resumed
 FIRST_WEIGHT = {"gru": "gru.W_u", "rnn": "rnn.W_a"}
 
@@ -111,11 +112,11 @@ def save(
     arrays: dict[str, Any] = {name: model.backend.to_host(array) for name, array in _arrays(model, adam).items()}
     arrays |= {"adam.t": np.array(adam.t), "losses": losses, "results": results}
     arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
-    replace_file(path, lambda file: np.savez(file, **arrays))
+    save_arrays(path, arrays)
 
 
 def read(path: Path) -> Checkpoint:
-    """Return what a checkpoint holds, of format 1 or 2.
+    """Return what a checkpoint holds, of format 1, 2 or 3.
 
     Raises
     ------
@@ -133,10 +134,12 @@ def read(path: Path) -> Checkpoint:
     try:
         meta = json.loads(str(arrays.pop("meta")))
         version = meta["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or is not a checkpoint of minigru (no usable meta data)") from error
-    if version not in (1, FORMAT):
-        raise CheckpointError(f"{path} has checkpoint format {version!r}; expected 1 or {FORMAT}")
+    if version not in range(1, FORMAT + 1):
+        raise CheckpointError(f"{path} has checkpoint format {checks.shown(version)}; expected 1 to {FORMAT}")
+    if arrays.pop("digest", None) is None and version == FORMAT:
+        raise CheckpointError(f"{path} is damaged: its digest is missing")
     try:
         config = Config(**meta["config"])
         epoch = checks.whole("epoch", meta["epoch"], 0)
@@ -154,9 +157,9 @@ def read(path: Path) -> Checkpoint:
             raise ValueError("losses is not a list of finite losses")
         if results is not None and (results.ndim != 2 or results.shape[1] != 4 or results.dtype != float):
             raise ValueError("results is not a table of the results of each epoch")
-        if results is not None and list(results[:, 0]) != [*range(1, epoch + 1)]:
+        if results is not None and (len(results) != epoch or list(results[:, 0]) != [*range(1, epoch + 1)]):
             raise ValueError("its epoch and its results contradict each other")
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(f"{path} is damaged: {reason}") from error
     return Checkpoint(path, config, D, K, epoch, meta["generator"], int(steps), losses, results, arrays)
@@ -177,7 +180,7 @@ def load_model(path: Path, backend: str = "numpy") -> tuple[SequenceClassifier, 
     BackendUnavailable
         CuPy was asked for and cannot be used.
     """
-    saved = read(path / NAME if path.is_dir() else path)
+    saved = read(path / NAME if os.path.isdir(path) else path)
     config = replace(saved.config, backend=backend)
     model = SequenceClassifier(
         saved.input_size, config.hidden_size, saved.num_classes, config.model, backend, config.dtype
@@ -230,6 +233,7 @@ def _sizes(meta: dict[str, Any], config: Config, arrays: dict[str, np.ndarray]) 
         D, K = meta["input_size"], meta["num_classes"]
     checks.whole("input_size", D)
     checks.whole("num_classes", K)
-    if weight.shape != (H + D, H) or bias.shape != (K,):
+    held = sum(array.size for array in arrays.values())
+    if weight.shape != (H + D, H) or bias.shape != (K,) or held < H * K:
         raise ValueError(f"its arrays are not those of a model with D = {D}, H = {H}, K = {K}")
     return D, K

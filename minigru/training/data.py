@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import http.client
+import json
 import os
 import socket
+import ssl
 import sys
+import urllib.error
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +20,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engine import checks
-from .files import DamagedFile, read_arrays, replace_file
+from .files import DamagedFile, read_arrays, save_arrays
 
 DATA = ("auto", "mnist", "digits")
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # images of each digit, 0 to 9
 TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 NETWORK_TIMEOUT = 20  # seconds to wait for a silent server
+NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError)
+ANSWERS = {  # files of scikit-learn's cache, and the key that OpenML's answer in each has
+    "list/data_name/mnist_784/**/*.gz": "data",
+    "554.gz": "data_set_description",
+    "features/554.gz": "data_features",
+    "qualities/554.gz": "data_qualities",
+}
 
 
 class DataUnavailable(RuntimeError):
@@ -100,16 +112,13 @@ def load_mnist(data_home: str | os.PathLike | None = None, dtype: Any = "float32
     Raises
     ------
     DataUnavailable
-        It is not cached and could not be fetched, or what was fetched is not MNIST.
+        It is not cached and could not be fetched, what was fetched is not MNIST, or the data folder cannot be used.
     """
-    setting = "data_home" if data_home else "SCIKIT_LEARN_DATA"
-    home = Path(data_home or os.environ.get("SCIKIT_LEARN_DATA") or Path("~", "scikit_learn_data")).expanduser()
-    if home.exists() and not home.is_dir():
-        raise DataUnavailable(f"the data folder {home} is not a folder", f"name another in {setting}")
+    home, choose = _data_folder(data_home)
     cache = home / "minigru" / "mnist.npz"
     arrays = _read_cache(cache)
     if arrays is None:
-        arrays = _fetch(home, setting)
+        arrays = _fetch(home, choose)
         _write_cache(cache, *arrays)
     images, labels = arrays
     x = images.reshape(-1, 28, 28).astype(dtype)
@@ -118,10 +127,29 @@ def load_mnist(data_home: str | os.PathLike | None = None, dtype: Any = "float32
     return Dataset("mnist", x[:60_000], y[:60_000], x[60_000:], y[60_000:])
 
 
-def _fetch(home: Path, setting: str) -> tuple[np.ndarray, np.ndarray]:
+def _data_folder(data_home: str | os.PathLike | None) -> tuple[Path, str]:
+    """Return scikit-learn's data folder, and in words how a user chooses another one."""
+    choose = "choose a data folder" if data_home else "set SCIKIT_LEARN_DATA to a folder"
+    given = os.fspath(data_home or os.environ.get("SCIKIT_LEARN_DATA") or os.path.join("~", "scikit_learn_data"))
+    home = os.path.expanduser(given)
+    if home.startswith("~"):  # Python leaves it where there is no such user, or where this user has no home folder
+        raise DataUnavailable(f"there is no home folder for the data folder {given}", f"{choose} elsewhere")
+    try:
+        os.stat(os.path.join(home, "minigru"))
+    except (FileNotFoundError, NotADirectoryError) as error:  # scikit-learn makes a folder that is missing
+        missing = not os.path.lexists(home) and isinstance(error, FileNotFoundError)
+        if not missing and not os.path.isdir(home):
+            raise DataUnavailable(f"the data folder {home} is not a folder", f"{choose} that is one") from None
+    except (OSError, ValueError) as error:
+        reason = f"the data folder {home} cannot be used ({getattr(error, 'strerror', error)})"
+        raise DataUnavailable(reason, f"{choose} that this user can read") from error
+    return Path(home), choose
+
+
+def _fetch(home: Path, choose: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images (70000, 784) and labels (70000,), uint8, from scikit-learn's cache or from OpenML.
 
-    `setting` is the name under which a user sets `home`.
+    `choose` says how a user chooses another `home`.
     """
     from sklearn.datasets import fetch_openml
 
@@ -131,7 +159,8 @@ def _fetch(home: Path, setting: str) -> tuple[np.ndarray, np.ndarray]:
     )
     try:
         with _patience(NETWORK_TIMEOUT), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # "Retrying…": the error below says it better
+            for category in (UserWarning, RuntimeWarning):  # "Retrying…", "Invalid cache…"
+                warnings.simplefilter("ignore", category)  # the error below says it better
             # Without dtype, scikit-learn 1.9.1 crashes on pandas 3.1 (scikit-learn #34892). It also saves RAM.
             bunch = fetch_openml(
                 "mnist_784",
@@ -144,18 +173,57 @@ def _fetch(home: Path, setting: str) -> tuple[np.ndarray, np.ndarray]:
             )
         images = np.ascontiguousarray(bunch.data, dtype=np.uint8)
         labels = np.array([int(str(label).strip("'\"")) for label in bunch.target], dtype=np.uint8)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = f"MNIST is not in {home} and could not be fetched ({type(error).__name__}: {error})"
-        remedy = (
-            "run once with a network that reaches openml.org, or name in "
-            f"{setting} a data folder of scikit-learn that holds mnist_784"
-        )
-        raise DataUnavailable(reason, remedy) from error
+    except Exception as error:  # scikit-learn lets pass whatever an odd answer in its cache leads to
+        raise _unavailable(error, home, choose) from error
     fault = _fault(images, labels)
     if fault:
         reason = f"what {home} holds as mnist_784 is not MNIST ({fault})"
-        raise DataUnavailable(reason, f"delete {home / 'openml'} and run again")
+        raise DataUnavailable(reason, f"delete {_culprit(home)} and run again with a network that reaches openml.org")
     return images, labels
+
+
+def _unavailable(error: Exception, home: Path, choose: str) -> DataUnavailable:
+    """Return what to tell a user about an error of scikit-learn's."""
+    network, culprit = "a network that reaches openml.org", _culprit(home)
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    if isinstance(error, OSError) and not isinstance(error, NETWORK_ERRORS):
+        if error.filename is not None or error.errno == errno.ENOSPC:
+            return _unusable(error, home, choose)
+        if error.errno:  # unlike BadGzipFile
+            culprit = None
+    if isinstance(error, NETWORK_ERRORS) or culprit is None:
+        reason = f"MNIST is not in {home} and could not be fetched ({what})"
+        return DataUnavailable(reason, f"run once with {network}, or {choose} of scikit-learn's that holds mnist_784")
+    remedy = f"delete {culprit} and run again with {network}"
+    return DataUnavailable(f"scikit-learn cannot read {culprit} ({what})", remedy)
+
+
+def _unusable(error: OSError, home: Path, choose: str) -> DataUnavailable:
+    """Return what to tell a user about a file or folder below `home` that the system refuses."""
+    path = Path(error.filename or home)
+    path = next((place for place in (path, *path.parents) if os.path.lexists(place)), home)
+    remedy = f"{choose} elsewhere"
+    if home in path.parents and isinstance(error, (IsADirectoryError, NotADirectoryError, FileExistsError)):
+        remedy = f"delete {path}, or {remedy}"
+    elif isinstance(error, PermissionError):
+        remedy = f"let this user read and write {path}, or {remedy}"
+    return DataUnavailable(f"{path} cannot be used ({error.strerror})", remedy)
+
+
+def _culprit(home: Path) -> Path | None:
+    """Return the file of mnist_784 in scikit-learn's cache that is no answer of OpenML's, or else the whole cache.
+
+    None if nothing is cached.
+    """
+    cache = home / "openml" / "openml.org"
+    for pattern, key in ANSWERS.items():
+        for path in (cache / "api" / "v1" / "json" / "data").glob(pattern):
+            try:
+                if not json.loads(gzip.decompress(path.read_bytes()))[key]:
+                    return path
+            except Exception:  # not readable, not compressed, not JSON, or without the key
+                return path
+    return cache if any(cache.rglob("*.gz")) else None
 
 
 def _fault(images: np.ndarray, labels: np.ndarray) -> str | None:
@@ -186,8 +254,10 @@ def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     except OSError as error:
         print(f"The cached {path} cannot be read ({error.strerror}); MNIST is decoded again.", file=sys.stderr)
         return None
-    except (DamagedFile, KeyError) as error:
+    except DamagedFile as error:
         fault: str | None = str(error)
+    except KeyError as error:
+        fault = f"{error} is missing"
     else:
         fault = _fault(images, labels)
     if fault:
@@ -199,9 +269,10 @@ def _read_cache(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
 def _write_cache(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, lambda file: np.savez(file, images=images, labels=labels))
+        save_arrays(path, {"images": images, "labels": labels})
     except OSError as error:
-        print(f"The decoded MNIST could not be cached ({error}); the next start will decode it again.", file=sys.stderr)
+        fault = f"The decoded MNIST could not be cached as {path} ({error.strerror})"
+        print(f"{fault}; the next start will decode it again.", file=sys.stderr)
 
 
 @contextmanager

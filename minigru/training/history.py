@@ -62,7 +62,8 @@ def read(path: Path, epochs: int) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         reason = str(error).replace("\n", " ")
         raise CheckpointError(f"{path}, which belongs to the checkpoint, cannot be read ({reason})") from error
-    if list(history) != COLUMNS or list(history["epoch"][:epochs]) != [*range(1, epochs + 1)]:
+    held = len(history) >= epochs and list(history) == COLUMNS
+    if not held or list(history["epoch"][:epochs]) != [*range(1, epochs + 1)]:
         raise CheckpointError(f"{path} does not hold the {epochs} epochs that the checkpoint has completed")
     return history[:epochs].astype({"epoch": int})
 

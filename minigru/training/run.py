@@ -32,7 +32,7 @@ FILES = (checkpoint.NAME, history.NAME, CONFIG, *FIGURES)
 
 @contextlib.contextmanager
 def open_run(
-    given: dict[str, Any], out: Path | None, ranks: Ranks, *, resume: bool = False, data_home: str | None = None
+    given: dict[str, Any], out: Path | None, ranks: Ranks, *, resume: bool = False, data_home: Path | None = None
 ) -> Iterator[Trainer]:
     """Yield a trainer on every rank, in a folder that no other run can claim during the block.
 
@@ -128,7 +128,7 @@ def _new_folder(wanted: Path) -> Path:
     return next(folder for folder in itertools.chain([wanted], numbered) if _make(folder))
 
 
-def _prepare(given: dict[str, Any], folder: Path, ranks: Ranks, resume: bool, data_home: str | None) -> Trainer:
+def _prepare(given: dict[str, Any], folder: Path, ranks: Ranks, resume: bool, data_home: Path | None) -> Trainer:
     saved = ranks.broadcast(resume and (folder / checkpoint.NAME).exists())
     config = ranks.first(lambda: _configure(given, folder, resume, saved))
     dataset = ranks.first(lambda: _load(config, data_home, saved))
@@ -170,7 +170,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{reason}: choose another --out, without --resume") from error
 
 
-def _load(config: Config, data_home: str | None, saved: bool) -> Dataset:
+def _load(config: Config, data_home: Path | None, saved: bool) -> Dataset:
     try:
         return data.load(config.data, data_home, config.dtype)
     except DataUnavailable as error:

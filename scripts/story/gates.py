@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -35,7 +34,9 @@ examples:
 def parse_args() -> argparse.Namespace:
     """Return the options."""
     parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint.npz of a run, or its folder")
+    parser.add_argument(
+        "checkpoint", type=cli.path, metavar="CHECKPOINT", help="checkpoint.npz of a run, or its folder"
+    )
     cli.figure_options(parser)
     parser.add_argument("--index", type=int, default=0, metavar="N", help="test image to read (default: 0)")
     return parser.parse_args()
@@ -45,7 +46,7 @@ def load(options: argparse.Namespace) -> tuple[SequenceClassifier, Config, Datas
     """Return a trained GRU, the configuration of its run, and the images."""
     model, config = load_model(options.checkpoint, options.backend)
     if config.model != "gru":
-        raise ValueError(f"{options.checkpoint} is a plain RNN, which has no gates; expected a run with --model gru")
+        raise ValueError(f"{options.checkpoint} is a plain RNN, which has no gates; expected a run of a GRU")
     dataset = data.load(config.data)
     if not 0 <= options.index < len(dataset.x_test):
         raise ValueError(f"--index is {options.index}; expected 0 to {len(dataset.x_test) - 1}, one of the test images")

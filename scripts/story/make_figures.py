@@ -54,7 +54,7 @@ def main() -> int:
     """Run the scripts, and stop at the first one that fails, with its exit status."""
     parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
     parser.add_argument(
-        "--run", type=Path, default="runs/story", metavar="DIR", help="the trained model (default: %(default)s)"
+        "--run", type=cli.path, default="runs/story", metavar="DIR", help="the trained model (default: %(default)s)"
     )
     parser.add_argument(
         "--data", choices=("mnist", "digits"), default="mnist", help="data set to train on (default: %(default)s)"

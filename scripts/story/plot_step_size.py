@@ -8,7 +8,6 @@ norm-relative error of an array.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -69,8 +68,8 @@ def main() -> int:
     parser = cli.Parser(description=__doc__)
     parser.add_argument(
         "--out",
-        type=Path,
-        default=Path("docs/figures/step_size.png"),
+        type=cli.output_file,
+        default="docs/figures/step_size.png",
         metavar="FILE",
         help="file of the figure (default: %(default)s)",
     )

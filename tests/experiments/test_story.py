@@ -38,7 +38,7 @@ BAD = [
     (predict, ["{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
     (predict, ["{run}", "--image", "{tmp}/none.png"], "{tmp}/none.png does not exist"),
     (predict, ["{run}", "--image", "{tmp}/blank.png"], "blank.png: the picture is blank"),
-    (predict, ["{run}", "--image", ""], "--image is empty"),
+    (predict, ["{run}", "--image", ""], "--image: it is empty"),
     (gates, ["{rnn}"], "is a plain RNN, which has no gates"),
     (gates, ["{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
     (show_batch, ["--data", "digits", "--batch-size", "101"], "--batch-size is 101; expected at most 100"),

@@ -15,6 +15,7 @@ from calling import assert_one_sentence, call
 from minigru.training import checkpoint, data
 from minigru.training.checkpoint import CheckpointError
 from minigru.training.config import Config
+from minigru.training.files import save_arrays
 from minigru.training.trainer import Trainer
 
 FORMAT_1 = Path(__file__).with_name("format_1")  # two epochs of 4 steps, stopped after 6, by a version without sizes
@@ -36,7 +37,7 @@ def run(tmp_path_factory, dataset):
 
 def arrays_of(folder):
     with np.load(folder / checkpoint.NAME, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        return {name: file[name] for name in file.files if name != "digest"}
 
 
 def test_a_run_of_format_1_resumes_to_the_same_numbers(dataset, tmp_path):
@@ -74,7 +75,7 @@ def meta(**change):
     def damage(folder):
         arrays = arrays_of(folder)
         arrays["meta"] = np.array(json.dumps({**json.loads(str(arrays["meta"])), **change}))
-        np.savez(folder / checkpoint.NAME, **arrays)
+        save_arrays(folder / checkpoint.NAME, arrays)
 
     return damage
 
@@ -83,9 +84,18 @@ def array(name, change):
     def damage(folder):
         arrays = arrays_of(folder)
         arrays[name] = change(arrays[name])
-        np.savez(folder / checkpoint.NAME, **{name: value for name, value in arrays.items() if value is not None})
+        save_arrays(folder / checkpoint.NAME, {name: value for name, value in arrays.items() if value is not None})
 
     return damage
+
+
+def unsigned(folder):
+    np.savez(folder / checkpoint.NAME, **arrays_of(folder))
+
+
+def huge_epoch(folder):
+    meta(epoch=10**12, config=vars(CONFIG) | {"epochs": 10**12})(folder)
+    array("adam.t", lambda t: t // CONFIG.epochs * 10**12)(folder)
 
 
 def content(name, change):
@@ -111,7 +121,9 @@ DAMAGE = {
     "flipped": (content(checkpoint.NAME, flip), NOT_A_CHECKPOINT),
     "text": (content(checkpoint.NAME, lambda text: b"not an archive"), NOT_A_CHECKPOINT),
     "foreign": (array("meta", lambda meta: None), NOT_A_CHECKPOINT),
-    "format 3": (meta(format=3), "has checkpoint format 3; expected 1 or 2"),
+    "format 4": (meta(format=4), "has checkpoint format 4; expected 1 to 3"),
+    "no digest": (unsigned, "is damaged: its digest is missing"),
+    "deep": (array("meta", lambda meta: np.array("[" * 10**5)), NOT_A_CHECKPOINT),
     "format None": (meta(format=None), "has checkpoint format None"),
     "no config": (meta(config=None), "is damaged"),
     "part of a config": (meta(config={"lr": 1}), "is damaged"),
@@ -122,6 +134,9 @@ DAMAGE = {
     "other epoch": (meta(epoch=1), "contradict each other"),
     "no generator": (meta(generator=None), "is damaged"),
     "other generator": (meta(generator={"bit_generator": "MT19937"}), "is damaged"),
+    "huge state": (meta(generator=np.random.default_rng(0).bit_generator.state | {"uinteger": 2**300}), "is damaged"),
+    "huge epoch": (huge_epoch, "history.csv does not hold the 1000000000000 epochs"),
+    "huge K": (array("linear.b", lambda b: np.zeros(10**6, np.float32)), "its arrays are not those of a model"),
     "huge D": (meta(input_size=10**12), "its arrays are not those of a model with D = 1000000000000"),
     "wrong K": (meta(num_classes=0), "num_classes is 0"),
     "short weight": (array("linear.W", lambda W: W[:-1]), "is of another model: linear.W is float32 (7, 10); expected"),

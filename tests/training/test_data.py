@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import fake_openml
 import numpy as np
 import pytest
 
 from minigru.training import data
-from minigru.training.files import DamagedFile, read_arrays, replace_file
 
 NOT_THERE = "http://127.0.0.1:9"  # a closed port of this machine: no test waits for a server
 
@@ -35,10 +34,10 @@ def openml(monkeypatch):
     return answer
 
 
-def made_up_cache(home, save=np.savez_compressed, **change):
+def made_up_cache(home, **change):
     path = home / "minigru" / "mnist.npz"
     path.parent.mkdir(parents=True)
-    save(path, **({"images": made_up_images(), "labels": fake_openml.labels()} | change))
+    np.savez(path, **({"images": made_up_images(), "labels": fake_openml.labels()} | change))  # as before the digest
     return path
 
 
@@ -88,8 +87,9 @@ def test_a_fetched_set_that_is_not_mnist_is_refused(tmp_path, openml):
         {"labels": np.zeros(3, np.uint8)},
         {"labels": np.where(np.arange(70_000) < 60_000, 77, fake_openml.labels()).astype(np.uint8)},
         {"labels": np.array([None])},
+        {"images": made_up_images()[::-1], "digest": "that of another order"},
     ],
-    ids=["blank", "floats", "labels all 0", "three labels", "training labels 77", "pickled"],
+    ids=["blank", "floats", "labels all 0", "three labels", "training labels 77", "pickled", "other order"],
 )
 def test_a_cache_of_something_else_is_decoded_again(change, tmp_path, openml, capsys):
     made_up_cache(tmp_path, **change)
@@ -98,7 +98,7 @@ def test_a_cache_of_something_else_is_decoded_again(change, tmp_path, openml, ca
 
 
 def test_a_damaged_cache_is_decoded_again(tmp_path, openml, capsys):
-    path, one_array = made_up_cache(tmp_path, np.savez), io.BytesIO()
+    path, one_array = made_up_cache(tmp_path), io.BytesIO()
     np.save(one_array, np.ones(3))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -134,35 +134,66 @@ def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, openml, capsys):
 
 def test_wrong_arguments_are_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(data.DataUnavailable, match="file is not a folder: name another in data_home"):
+    with pytest.raises(data.DataUnavailable, match="file is not a folder: choose a data folder"):
         data.load("mnist", tmp_path / "file")
     with pytest.raises(ValueError, match="data is 'cifar'; expected one of 'auto', 'mnist', 'digits'"):
         data.load("cifar")
 
 
-def test_a_flipped_bit_in_an_archive_is_one_error(tmp_path):
-    path = tmp_path / "arrays.npz"
-    np.savez(path, a=np.arange(3), b=np.ones((2, 2)))
-    content, noticed = path.read_bytes(), 0
-    for position in range(len(content)):
-        flipped = content[position] ^ (1 << position % 8)
-        path.write_bytes(content[:position] + bytes([flipped]) + content[position + 1 :])
-        try:
-            read_arrays(path)  # some bits are not looked at, such as those of a date
-        except DamagedFile:
-            noticed += 1
-    assert noticed > len(content) / 3
+ODD = {
+    "an error in place of the description": ("description", {"error": {"code": "111"}}),
+    "no description": ("description", {"data_set_description": None}),
+    "a list in place of the list of data sets": ("list", []),
+    "a number in place of the features": ("features", 7),
+    "a list in place of the qualities": ("qualities", [1]),
+}
 
 
-def test_replace_file_leaves_the_old_one_when_writing_fails(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
+@pytest.mark.parametrize(("name", "answer"), ODD.values(), ids=ODD)
+def test_an_odd_answer_in_the_cache_is_named_and_auto_takes_the_digits(name, answer, tmp_path, offline, capsys):
+    path = fake_openml.write(tmp_path, rows=3, **{name: answer}) / f"{fake_openml.FILES[name]}.gz"
+    with pytest.raises(data.DataUnavailable, match="scikit-learn cannot read") as refusal:
+        data.load("mnist", tmp_path)
+    assert refusal.value.remedy.startswith(f"delete {path} and run again")
+    assert data.load("auto", tmp_path).name == "digits"
+    assert capsys.readouterr().err.count("\n") == 4  # of both: "Reading", of auto: "This is not", "To get"
 
-    def write(file):
-        file.write(b"half")
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        replace_file(path, write)
-    assert path.read_text("utf-8") == "old"
-    assert os.listdir(tmp_path) == ["file"]
+def test_a_truncated_answer_and_a_folder_in_its_place_are_refused(tmp_path, offline):
+    path = fake_openml.write(tmp_path, rows=3) / "554.gz"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(data.DataUnavailable, match="could not be fetched"):  # scikit-learn has deleted it
+        data.load("mnist", tmp_path)
+    path.mkdir()
+    with pytest.raises(data.DataUnavailable) as refusal:
+        data.load("mnist", tmp_path)
+    assert f"delete {path}" in refusal.value.remedy
+
+
+def test_whatever_scikit_learn_raises_means_that_the_data_are_unavailable(tmp_path, monkeypatch):
+    fake_openml.write(tmp_path, rows=3)
+    for error in (
+        EOFError("early\nend"),
+        MemoryError(),
+        ImportError("no pandas"),
+        OSError(28, "No space left on device"),
+    ):
+        monkeypatch.setattr("sklearn.datasets.fetch_openml", Mock(side_effect=error))
+        with pytest.raises(data.DataUnavailable, match=r"delete .*openml.org|No space left on device") as refusal:
+            data.load("mnist", tmp_path)
+        assert "\n" not in str(refusal.value)
+
+
+def test_a_data_folder_that_cannot_be_had_names_the_variable(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user without a home folder
+    monkeypatch.delenv("SCIKIT_LEARN_DATA", raising=False)
+    with pytest.raises(data.DataUnavailable, match=r"no home folder .*: set SCIKIT_LEARN_DATA"):
+        data.load("mnist")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for folder in ("~nosuchuser/data", tmp_path / "file", tmp_path / "dangling"):
+        monkeypatch.setenv("SCIKIT_LEARN_DATA", str(folder))
+        assert data.load("auto").name == "digits"
+        assert "To get MNIST: set SCIKIT_LEARN_DATA to a folder" in capsys.readouterr().err
+    with pytest.raises(data.DataUnavailable, match=r"cannot be used .*: choose a data folder"):
+        data.load("mnist", "no\0path")

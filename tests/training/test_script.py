@@ -128,7 +128,7 @@ WRONG = [
     (["--limit", "100000"], "limit is 100000; expected at most the 1437 training images"),
     (["--threads", "0"], "--threads: 0 is not positive"),
     (["--resume"], "--resume needs --out DIR"),
-    (["--out", ""], "--out is empty"),
+    (["--out", ""], "--out: it is empty"),
 ]
 
 
