@@ -10,7 +10,6 @@ import datetime
 import decimal
 import fractions
 import operator
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -13,12 +13,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from children import SMALL, assert_resumes, ended, names, results, seconds_of, start, train
+from children import SMALL, assert_resumes, ended, names, results, start, train
 from helpers import ROOT
 
 pytestmark = [
@@ -33,10 +34,14 @@ MPIEXEC = str(BESIDE) if BESIDE.exists() else shutil.which("mpiexec")
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nobody stops, and how long it takes."""
-    folder = tmp_path_factory.mktemp("whole")
-    train(*SMALL, "--out", folder / "first", said=folder / "said")  # takes the imports of all children
-    return folder / "out", seconds_of(*SMALL, "--out", folder / "out", said=folder / "said")
+    """A run that nobody stops, and how long the fastest of six takes: the first does the imports for all."""
+    folder, seconds = tmp_path_factory.mktemp("whole"), []
+    for number in range(6):
+        begin = time.monotonic()
+        assert train(*SMALL, "--out", folder / str(number), said=folder / "said").status == 0
+        seconds.append(time.monotonic() - begin)
+        assert results(folder / str(number)) == results(folder / "0")
+    return folder / "0", min(seconds)
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +89,16 @@ def assert_stopped(signum, status, folder, said):
 )
 def test_a_run_stopped_at_a_random_moment_goes_on_to_the_same_bits(signum, count, whole, tmp_path):
     folder, seconds = whole
-    stopped = 0
+    met = Counter()
     for trial, moment in enumerate(moments(count, signum)):
         out, said = tmp_path / str(trial), tmp_path / "said"
         said.write_text("")
         status = stop(start(*SMALL, "--out", out, said=said), signum, moment * seconds)
         assert_stopped(signum, status, out, said.read_text())
-        assert_resumes(out, folder, *(() if status == 0 else SMALL), said=said)
-        stopped += status != 0
-    assert stopped > count / 2
+        met["to the end" if status == 0 else f"stopped with {sorted(names(out))}"] += 1
+        assert_resumes(out, folder, *SMALL, said=said)
+    print(dict(met))  # pytest -rP shows it
+    assert met["to the end"] < count / 2
 
 
 @pytest.mark.parametrize(("signum", "count"), [(signal.SIGKILL, KILLS // 5), (signal.SIGTERM, TERMINATIONS // 5)])
@@ -181,7 +187,7 @@ def alive(pid):
 )
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_the_other_and_the_run_resumes(victim, tmp_path):
-    options = (*SMALL[:-4], "--epochs", "60", "--threads", "1")
+    options = (*SMALL[:-1], "20")
     with ended(ranks(tmp_path / "pids", *options, "--out", tmp_path / "whole")) as process:
         assert process.wait(120) == 0
     with ended(ranks(tmp_path / "pids", *options, "--out", tmp_path / "out")) as process:
@@ -190,7 +196,7 @@ def test_a_killed_rank_ends_the_other_and_the_run_resumes(victim, tmp_path):
         os.kill(pids[victim], signal.SIGKILL)
         assert process.wait(60) != 0
         wait_for(lambda: not any(map(alive, pids)), "the end of both ranks")
-    assert len((tmp_path / "out" / "history.csv").read_text().splitlines()) <= 60
+    assert len((tmp_path / "out" / "history.csv").read_text().splitlines()) <= 20  # it had not come to its end
     with ended(ranks(tmp_path / "pids", "--resume", "--out", tmp_path / "out")) as process:
         assert process.wait(120) == 0
     assert results(tmp_path / "out") == results(tmp_path / "whole")
