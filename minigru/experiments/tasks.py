@@ -204,11 +204,14 @@ def fit(
 
     Raises
     ------
+    ValueError
+        steps is not a whole number from 1 up, lr is negative, or a batch is not one that the model can learn from.
     FloatingPointError
         The last loss is not finite.
     """
     from tqdm import tqdm
 
+    checks.whole("steps", steps)
     adam = Adam(model, lr)
     loss: Array | float = 0.0
     bar = tqdm(range(steps), desc=name, unit="batch", leave=False, disable=not sys.stderr.isatty())

@@ -43,12 +43,12 @@ def gates(model: SequenceClassifier, x: ArrayLike, c_0: np.ndarray | None = None
     Raises
     ------
     ValueError
-        The model has no gates, or x has another shape, is not real or not finite.
+        The model has no gates, or x or c_0 has another shape, is not real or not finite.
     """
     if "gru.W_u" not in model.params:
         raise ValueError("the model is a plain RNN, which has no gates; expected one with cell 'gru'")
     steps = _time_major(model, x)
-    c_0 = _zeros(model, steps) if c_0 is None else c_0
+    c_0 = _zeros(model, steps) if c_0 is None else _reals("c_0", c_0, (steps.shape[1], model.cell.hidden_size))
     with np.errstate(over="ignore"):  # exp(-z) may overflow; the sigmoid is then 0, as it should be
         c, caches = reference.gru_forward(steps, c_0, _parameters(model, "gru"))
     kept = [(gamma_u, gamma_r, c_tilde) for _, _, gamma_u, gamma_r, c_tilde, _ in caches]
@@ -57,7 +57,14 @@ def gates(model: SequenceClassifier, x: ArrayLike, c_0: np.ndarray | None = None
 
 
 def answers(model: SequenceClassifier, c: np.ndarray) -> np.ndarray:
-    """Return the class probabilities (…, K) that the linear layer computes from memories c (…, H)."""
+    """Return the class probabilities (…, K) that the linear layer computes from memories c (…, H).
+
+    Raises
+    ------
+    ValueError
+        c has another shape, is not real or not finite.
+    """
+    c = _reals("c", c, ("…",) * (getattr(c, "ndim", 2) - 1) + (model.cell.hidden_size,))
     logits, _ = reference.linear(c, _parameters(model, "linear"))
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
@@ -102,8 +109,12 @@ def _time_major(model: SequenceClassifier, x: ArrayLike) -> np.ndarray:
     """Return x as (T, B, D) float64 on the host."""
     shape = ("B", "T", model.cell.input_size)
     array = model.backend.to_host(x) if isinstance(x, model.backend.xp.ndarray) else x
-    array = checks.reals("x", array, shape, get_backend("numpy"), np.dtype(np.float64))
-    return array.astype(np.float64).swapaxes(0, 1)
+    return _reals("x", array, shape).swapaxes(0, 1)
+
+
+def _reals(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> np.ndarray:
+    """Return a valid argument as float64 on the host."""
+    return checks.reals(name, value, shape, get_backend("numpy"), np.dtype(np.float64)).astype(np.float64)
 
 
 def _zeros(model: SequenceClassifier, steps: np.ndarray) -> np.ndarray:

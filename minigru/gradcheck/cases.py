@@ -71,6 +71,7 @@ def recurrent(
 
 def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
     """Return the case of a linear layer from D to K."""
+    B = checks.whole("B", B)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
     layer = Linear(D, K, backend, dtype, rng)
     x, dy = _random(rng, dtype, B, D), _random(rng, dtype, B, K)
@@ -89,6 +90,7 @@ def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str 
 
 def loss(B: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
     """Return the case of softmax cross-entropy."""
+    B, K = checks.whole("B", B), checks.whole("K", K)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
     criterion = SoftmaxCrossEntropy(backend, dtype)
     labels = rng.integers(K, size=B)
@@ -117,7 +119,7 @@ def model(
     seed: int = 0,
 ) -> Case:
     """Return the case of the whole classifier, after `steps` steps of Adam on other random batches."""
-    checks.whole("steps", steps, 0)
+    T, B, steps = checks.whole("T", T), checks.whole("B", B), checks.whole("steps", steps, 0)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
     classifier = SequenceClassifier(D, H, K, cell, backend, dtype, rng)
     x, labels = _random(rng, dtype, B, T, D), rng.integers(K, size=B)

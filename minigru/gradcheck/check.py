@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ..engine import checks
+
 Arrays: TypeAlias = dict[str, np.ndarray]
 Number: TypeAlias = complex | np.number
 Function: TypeAlias = Callable[[Arrays], Number]
@@ -89,19 +91,20 @@ def directional(
         As for the two functions; or method is unknown, or direction has other names or shapes.
     """
     arrays, direction = _points(arrays), _points(direction, "direction")
-    if method not in ("central", "complex"):
-        raise ValueError(f"method is {method!r}; expected 'central' or 'complex'")
+    checks.choice("method", method, ("central", "complex"))
     for name, d in direction.items():
         if name not in arrays or d.shape != arrays[name].shape:
             raise ValueError(f"direction has {name!r} of shape {d.shape}; expected the names and shapes of arrays")
 
     def along(step: complex) -> Number:
-        return f({**arrays, **{name: arrays[name] + step * d for name, d in direction.items()}})
+        with np.errstate(over="ignore", invalid="ignore"):  # far from the point; what f returns is checked
+            moved = {name: arrays[name] + step * d for name, d in direction.items()}
+        return f({**arrays, **moved})
 
     if method == "complex":
         h = _step(1e-30 if h is None else h)
         return _complex(along(1j * h)).imag / h
-    length = float(np.sqrt(sum(np.vdot(d, d) for d in direction.values()))) or 1.0
+    length = _norm(np.array([_norm(d) for d in direction.values()])) or 1.0
     h = _step(3e-4 / length if h is None else h)
     return (_real(along(h)) - _real(along(-h))) / (2 * h)
 
@@ -218,10 +221,7 @@ def report(rows: list[Row] | Mapping[str, list[Row]], tolerance: float | Mapping
 
 
 def _step(h: float) -> float:
-    real = isinstance(h, (int, float, np.floating))
-    if not real or not np.isfinite(step := float(h)) or step <= 0:
-        raise ValueError(f"h is {h if real else f'a {type(h).__name__}'}; expected a finite number above 0")
-    return step
+    return checks.number("h", h, 0, above=True)
 
 
 def _named(kind: str, arrays: Arrays) -> Arrays:
