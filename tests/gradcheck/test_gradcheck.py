@@ -118,7 +118,7 @@ BAD = [
     (lambda: gradcheck.compare({"a": np.ones(2) * 1j}, TWO), "of a has dtype complex128; expected real"),
     (
         lambda: gradcheck.directional(known, POINT, POINT, method="odd"),
-        "method is 'odd'; expected 'central' or 'complex'",
+        "method is 'odd'; expected one of 'central', 'complex'",
     ),
     (lambda: gradcheck.central_difference(known, {}), "arrays is empty; expected a mapping of names"),
     (lambda: gradcheck.central_difference(known, {"a": np.array([np.nan])}), "a has shape .* finite"),
