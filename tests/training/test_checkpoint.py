@@ -135,7 +135,7 @@ DAMAGE = {
     "no generator": (meta(generator=None), "is damaged"),
     "other generator": (meta(generator={"bit_generator": "MT19937"}), "is damaged"),
     "huge state": (meta(generator=np.random.default_rng(0).bit_generator.state | {"uinteger": 2**300}), "is damaged"),
-    "huge epoch": (huge_epoch, "history.csv does not hold the 1000000000000 epochs"),
+    "huge epoch": (huge_epoch, "its epoch and its results contradict each other"),
     "huge K": (array("linear.b", lambda b: np.zeros(10**6, np.float32)), "its arrays are not those of a model"),
     "huge D": (meta(input_size=10**12), "its arrays are not those of a model with D = 1000000000000"),
     "wrong K": (meta(num_classes=0), "num_classes is 0"),

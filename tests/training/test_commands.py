@@ -59,7 +59,7 @@ def commands(page: Path) -> list[str]:
         if language in ("", "bash", "sh", "console") and lines and PROGRAM.match(lines[0].removeprefix("$ ")):
             found += [line.removeprefix("$ ") for line in lines if PROGRAM.match(line.removeprefix("$ "))]
     inline = re.findall(r"(?<!`)`([^`]+)`(?!`)", FENCE.sub("", text))
-    found += [code for code in inline if PROGRAM.match(code) and not re.fullmatch(r"python3?|pip|\.ci/run", code)]
+    found += [code for code in inline if PROGRAM.match(code) and not re.fullmatch(r"python3?|pip|mpiexec|\.ci/run", code)]
     return [" ".join(command.split()) for command in found]
 
 
@@ -109,9 +109,9 @@ def test_a_command_of_the_documents_runs(command, trained, tmp_path):
         return
     if extras := re.fullmatch(r'pip install -e "\.\[(.+)\]"', command):
         assert {*extras[1].split(",")} <= {*SETUP["options.extras_require"]}
-    elif tests := re.fullmatch(r"pytest(?: -m (\w+))?((?: [\w/.]+)*)", command):
-        assert f"\n{tests[1] or ''}" in SETUP["tool:pytest"]["markers"]
-        assert [path for path in tests[2].split() if not (ROOT / path).exists()] == []
+    elif tests := re.fullmatch(r"(?:python -m )?pytest((?: [\w/.]+)*)(?: -m (\w+))?(?: -rP)?", command):
+        assert f"\n{tests[2] or ''}" in SETUP["tool:pytest"]["markers"]
+        assert [path for path in tests[1].split() if not (ROOT / path).exists()] == []
     elif code := re.fullmatch(r'python -c "(.+)"', command):
         try:
             exec(code[1], {})
