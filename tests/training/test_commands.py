@@ -59,7 +59,9 @@ def commands(page: Path) -> list[str]:
         if language in ("", "bash", "sh", "console") and lines and PROGRAM.match(lines[0].removeprefix("$ ")):
             found += [line.removeprefix("$ ") for line in lines if PROGRAM.match(line.removeprefix("$ "))]
     inline = re.findall(r"(?<!`)`([^`]+)`(?!`)", FENCE.sub("", text))
-    found += [code for code in inline if PROGRAM.match(code) and not re.fullmatch(r"python3?|pip|mpiexec|\.ci/run", code)]
+    found += [
+        code for code in inline if PROGRAM.match(code) and not re.fullmatch(r"python3?|pip|mpiexec|\.ci/run", code)
+    ]
     return [" ".join(command.split()) for command in found]
 
 
