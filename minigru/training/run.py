@@ -60,7 +60,7 @@ def open_run(
         CuPy, the checkpoint, the data or a file cannot be used.
     """
     with contextlib.ExitStack() as held:
-        folder, new = ranks.first(lambda: held.enter_context(claim(Path(out) if out else None, resume)))
+        folder, new = ranks.first(lambda: held.enter_context(claim(None if out is None else Path(out), resume)))
         try:
             trainer = _prepare(given, folder, ranks, resume, data_home)
         except BaseException:
