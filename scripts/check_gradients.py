@@ -12,6 +12,7 @@ import numpy as np
 
 from minigru import BackendUnavailable, cli, gradcheck
 from minigru.engine.backend import BACKENDS, get_backend
+from minigru.engine.model import CELLS
 from minigru.gradcheck import cases
 
 EPILOG = """
@@ -46,9 +47,7 @@ def errors_by_direction(case: cases.Case, seed: int) -> dict[str, list[gradcheck
 def main() -> int:
     """Print the tables; return 1 if a gradient fails."""
     parser = cli.Parser(description=__doc__, epilog=EPILOG)
-    parser.add_argument(
-        "--cell", choices=(*cases.LAYERS, "both"), default="both", help="recurrent layer (default: both)"
-    )
+    parser.add_argument("--cell", choices=(*CELLS, "both"), default="both", help="recurrent layer (default: both)")
     parser.add_argument("--size", choices=(*HOW, "both"), default="both", help="sizes (default: both)")
     parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="array library (default: numpy)")
     parser.add_argument(
@@ -60,7 +59,7 @@ def main() -> int:
     options = parser.parse_args()
     with cli.exit_on(2, BackendUnavailable):
         get_backend(options.backend)
-    cells = tuple(cases.LAYERS) if options.cell == "both" else (options.cell,)
+    cells = tuple(CELLS) if options.cell == "both" else (options.cell,)
     tolerances = TOLERANCES[options.dtype]
     limits = ", ".join(f"{method} {tolerances[method]:.0e}" for method in METHODS)
     print(f"Gradients by hand against oracles: {options.backend}, {options.dtype}; tolerances {limits}")

@@ -12,9 +12,10 @@ from .gru import GRU
 from .layer import join
 from .linear import Linear
 from .loss import SoftmaxCrossEntropy
+from .recurrent import Recurrent
 from .rnn import RNN
 
-CELLS = {"gru": GRU, "rnn": RNN}
+CELLS: dict[str, type[Recurrent]] = {"gru": GRU, "rnn": RNN}
 
 
 class SequenceClassifier:
@@ -25,7 +26,7 @@ class SequenceClassifier:
     input_size : D, the length of one step of a sequence
     hidden_size : H
     num_classes : K
-    cell : "gru" or "rnn"
+    cell : a key of `CELLS`, "gru" or "rnn"
     backend : "numpy", "cupy" or a `Backend`
     dtype : "float32" or "float64"
     rng : seed or NumPy Generator for the initial weights

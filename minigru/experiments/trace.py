@@ -16,11 +16,6 @@ from ..engine import checks
 from ..engine.backend import get_backend
 from ..engine.model import SequenceClassifier
 
-CELLS = {
-    "gru": (reference.gru_forward, reference.gru_cell_backward),
-    "rnn": (reference.rnn_forward, reference.rnn_cell_backward),
-}
-
 
 class Trace(NamedTuple):
     """The gates, the candidate and the memory of a GRU at every step, each (B, T, H)."""
@@ -45,8 +40,8 @@ def gates(model: SequenceClassifier, x: ArrayLike, c_0: np.ndarray | None = None
     ValueError
         The model has no gates, or x or c_0 has another shape, is not real or not finite.
     """
-    if "gru.W_u" not in model.params:
-        raise ValueError("the model is a plain RNN, which has no gates; expected one with cell 'gru'")
+    if _cell(model) != "gru":
+        raise ValueError(f"the model has the cell {_cell(model)!r}; expected 'gru', the cell with these gates")
     steps = _time_major(model, x)
     c_0 = _zeros(model, steps) if c_0 is None else _reals("c_0", c_0, (steps.shape[1], model.cell.hidden_size))
     with np.errstate(over="ignore"):  # exp(-z) may overflow; the sigmoid is then 0, as it should be
@@ -75,7 +70,7 @@ def gradient_norms(model: SequenceClassifier, x: ArrayLike, y: ArrayLike) -> np.
 
     Parameters
     ----------
-    model : a classifier with a GRU or a plain RNN, on any backend
+    model : a classifier with any cell, on any backend
     x : array_like (B, T, D), finite real numbers
     y : array_like (B,), integers from 0 to K - 1
 
@@ -91,8 +86,8 @@ def gradient_norms(model: SequenceClassifier, x: ArrayLike, y: ArrayLike) -> np.
     """
     steps = _time_major(model, x)
     labels = checks.labels("y", y, steps.shape[1], model.num_classes, get_backend("numpy"))
-    cell = "gru" if "gru.W_u" in model.params else "rnn"
-    forward, cell_backward = CELLS[cell]
+    cell = _cell(model)
+    forward, cell_backward = getattr(reference, f"{cell}_forward"), getattr(reference, f"{cell}_cell_backward")
     with np.errstate(over="ignore"):  # the reference's sigmoid overflows to the right value, 0
         states, caches = forward(steps, _zeros(model, steps), _parameters(model, cell))
         logits, linear_cache = reference.linear(states[-1], _parameters(model, "linear"))
@@ -103,6 +98,11 @@ def gradient_norms(model: SequenceClassifier, x: ArrayLike, y: ArrayLike) -> np.
             _, dstate, _ = cell_backward(dstate, cache)
             norms.append(np.linalg.norm(dstate))
     return np.array(norms[::-1])
+
+
+def _cell(model: SequenceClassifier) -> str:
+    """Return the name of the model's cell, with which the names of its parameters begin."""
+    return next(iter(model.params)).partition(".")[0]
 
 
 def _time_major(model: SequenceClassifier, x: ArrayLike) -> np.ndarray:

@@ -18,17 +18,15 @@ from .. import reference
 from ..engine import checks
 from ..engine.adam import Adam
 from ..engine.backend import Array, Backend, get_backend
-from ..engine.gru import GRU
 from ..engine.linear import Linear
 from ..engine.loss import SoftmaxCrossEntropy
-from ..engine.model import SequenceClassifier
-from ..engine.rnn import RNN
+from ..engine.model import CELLS, SequenceClassifier
+from ..engine.recurrent import Recurrent
 from .check import Arrays, Function
 
-Model: TypeAlias = GRU | RNN | Linear | SequenceClassifier
+Model: TypeAlias = Recurrent | Linear | SequenceClassifier
 
-LAYERS: dict[str, type[GRU] | type[RNN]] = {"gru": GRU, "rnn": RNN}
-REFERENCES = {"gru": reference.gru_forward, "rnn": reference.rnn_forward}
+REFERENCES = {cell: getattr(reference, f"{cell}_forward") for cell in CELLS}
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,11 @@ class Case:
 def recurrent(
     cell: str, T: int, B: int, D: int, H: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0
 ) -> Case:
-    """Return the case of a GRU or RNN, with gradients coming in at the last state and at every state."""
-    checks.choice("cell", cell, tuple(LAYERS))
+    """Return the case of a recurrent layer, with gradients coming in at the last state and at every state."""
+    checks.choice("cell", cell, tuple(CELLS))
     T, B = checks.whole("T", T), checks.whole("B", B)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
-    layer = LAYERS[cell](D, H, backend, dtype, rng)
+    layer = CELLS[cell](D, H, backend, dtype, rng)
     x, c_0 = _random(rng, dtype, T, B, D), _random(rng, dtype, B, H)
     dlast, dstates = _random(rng, dtype, B, H), _random(rng, dtype, T, B, H)
 
@@ -156,7 +154,7 @@ def all_cases(cells: tuple[str, ...], size: str, backend: str = "numpy", dtype: 
     Raises
     ------
     ValueError
-        A cell is neither "gru" nor "rnn", size is neither "small" nor "full", or backend or dtype is unknown.
+        A cell, backend or dtype is unknown, or size is neither "small" nor "full".
     BackendUnavailable
         CuPy was asked for and cannot be used.
     """

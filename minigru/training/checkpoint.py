@@ -17,14 +17,13 @@ import numpy as np
 from ..engine import checks
 from ..engine.adam import Adam
 from ..engine.backend import Array
-from ..engine.model import SequenceClassifier
+from ..engine.model import CELLS, SequenceClassifier
 from .config import Config, flag
 from .files import DamagedFile, read_arrays, save_arrays
 
 NAME = "checkpoint.npz"
 FORMAT = 3  # format 1 stored no sizes of the model, formats 1 and 2 no digest
 FREE = ("backend", "epochs")  # what may change when a run is resumed
-FIRST_WEIGHT = {"gru": "gru.W_u", "rnn": "rnn.W_a"}
 
 
 class CheckpointError(RuntimeError):
@@ -226,7 +225,8 @@ def _arrays(model: SequenceClassifier, adam: Adam | None) -> dict[str, Array]:
 
 def _sizes(meta: dict[str, Any], config: Config, arrays: dict[str, np.ndarray]) -> tuple[int, int]:
     """Return D and K; raise ValueError if two of the arrays do not have them, before a model is made of that size."""
-    H, weight, bias = config.hidden_size, arrays[FIRST_WEIGHT[config.model]], arrays["linear.b"]
+    first_weight = f"{config.model}.W_{CELLS[config.model].letters[0]}"
+    H, weight, bias = config.hidden_size, arrays[first_weight], arrays["linear.b"]
     if meta["format"] == 1:
         D, K = np.size(weight, 0) - H, np.size(bias)
     else:

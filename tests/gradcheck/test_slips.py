@@ -163,7 +163,7 @@ def test_a_plant_in_the_engine_is_found_in_the_arrays_that_it_harms_and_in_no_ot
     if isinstance(plant, Backend):
         assert found(what, plant) == harms
     else:
-        monkeypatch.setitem(cases.LAYERS, what.partition(":")[0], plant)
+        monkeypatch.setitem(cases.CELLS, what.partition(":")[0], plant)
         monkeypatch.setattr(cases, "Linear", plant)
         assert found(what) == harms
 
