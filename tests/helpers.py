@@ -13,12 +13,11 @@ import numpy as np
 
 import minigru
 from minigru import Backend, reference
+from minigru.engine.model import CELLS
 
 ROOT = Path(__file__).resolve().parents[1]
 
-FORWARD = {"gru": reference.gru_forward, "rnn": reference.rnn_forward}
-BACKWARD = {"gru": reference.gru_backward, "rnn": reference.rnn_backward}
-CELLS = {"gru": minigru.GRU, "rnn": minigru.RNN}
+FORWARD, BACKWARD = ({cell: getattr(reference, f"{cell}_{way}") for cell in CELLS} for way in ("forward", "backward"))
 
 
 def randomise(layer: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -63,13 +63,13 @@ BAD = {
     "rng negative": (lambda: minigru.Linear(D, K, rng=-1), "rng is -1; expected a seed"),
     "rng float": (lambda: minigru.SequenceClassifier(D, H, K, rng=1.5), "rng is 1.5; expected a seed"),
     "backend array": (lambda: minigru.get_backend(np.ones(2)), "expected one of 'numpy', 'cupy'"),
-    "case cell": (lambda: cases.recurrent("lstm", 1, 1, 1, 1), "cell is 'lstm'; expected one of 'gru', 'rnn'"),
+    "case cell": (lambda: cases.recurrent("none", 1, 1, 1, 1), "cell is 'none'; expected one of 'gru', 'rnn'"),
     "case size": (lambda: cases.all_cases(("gru",), "tiny"), "size is 'tiny'; expected one of 'small', 'full'"),
     "case steps": (lambda: cases.model("gru", 1, 1, 1, 1, 2, -1), "steps is -1"),
     "dtype none": (lambda: minigru.GRU(D, H, dtype="flaot"), "dtype is 'flaot'"),
     "backend": (lambda: minigru.GRU(D, H, backend="torch"), "backend is 'torch'; expected one of 'numpy', 'cupy'"),
     "backend type": (lambda: minigru.get_backend(None), "backend is None"),
-    "cell": (lambda: minigru.SequenceClassifier(D, H, K, cell="lstm"), "cell is 'lstm'; expected one of 'gru', 'rnn'"),
+    "cell": (lambda: minigru.SequenceClassifier(D, H, K, cell="none"), "cell is 'none'; expected one of 'gru', 'rnn'"),
     "x 2-d": (lambda: gru().forward(X[0]), r"x has shape \(2, 4\); expected \(T, B, 4\)"),
     "x wide": (lambda: gru().forward(np.ones((T, B, D + 1))), r"x has shape \(3, 2, 5\); expected \(T, B, 4\)"),
     "x empty": (lambda: gru().forward(np.ones((0, B, D))), r"x has shape \(0, 2, 4\)"),
@@ -179,8 +179,11 @@ def test_a_forward_without_room_leaves_the_one_before():
 
 def test_probabilities_of_huge_logits():
     classifier = model()
+    assert classifier.logits(XB).dtype == "float32"
     classifier.params["linear.W"][...] = 0
     classifier.params["linear.b"] = [1e4, -1e4, 1e4]
+    assert np.allclose(classifier.predict_proba(XB), [0.5, 0, 0.5])
+    classifier.logits = lambda x, batch_size: np.array([[1e4, 0, 1e4], [0, -1e4, 0]])
     assert np.allclose(classifier.predict_proba(XB), [0.5, 0, 0.5])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fake_device
 import numpy as np
 import pytest
-from helpers import randomise, relative
+from helpers import CELLS, randomise, relative
 
 from minigru import SequenceClassifier
 from minigru.experiments import tasks, trace
@@ -55,7 +55,7 @@ def test_the_answer_after_every_row_is_that_of_a_model_that_stops_there(dtype, e
         assert relative(answers[:, t], model.predict_proba(x[:, : t + 1])) < error
 
 
-@pytest.mark.parametrize("cell", ["gru", "rnn"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_gradient_norms_are_those_of_the_engine_started_at_every_step(cell, rng):
     model, x, y = problem(cell, rng)
     steps = x.swapaxes(0, 1)
@@ -82,7 +82,7 @@ def test_784_steps_do_not_underflow(rng):
         (lambda model, x: trace.gates(model, x[0]), r"x has shape \(7, 4\); expected \(B, T, 4\)"),
         (lambda model, x: trace.gates(model, x * np.nan), "x holds NaN"),
         (lambda model, x: trace.gradient_norms(model, x, [0, 1, K]), "y runs from 0 to 3"),
-        (lambda model, x: trace.gates(SequenceClassifier(D, H, K, "rnn"), x), "plain RNN, which has no gates"),
+        (lambda model, x: trace.gates(SequenceClassifier(D, H, K, "rnn"), x), "the cell 'rnn'; expected 'gru'"),
     ],
 )
 def test_bad_input_is_named(call, message, rng):

@@ -12,6 +12,7 @@ import sys
 import warnings
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import cuda_on_cpu
 import fake_device
@@ -105,14 +106,12 @@ def same(made, device, dtype):
 @pytest.mark.parametrize(
     "case",
     [
-        lambda backend, dtype: cases.recurrent("gru", 6, 3, 4, 5, backend, dtype),
-        lambda backend, dtype: cases.recurrent("rnn", 6, 3, 4, 5, backend, dtype),
-        lambda backend, dtype: cases.linear(3, 4, 5, backend, dtype),
-        lambda backend, dtype: cases.loss(300, 4, backend, dtype),  # more rows than the block has threads
-        lambda backend, dtype: cases.model("gru", 6, 3, 4, 5, 3, 20, backend, dtype),
-        lambda backend, dtype: cases.model("rnn", 6, 3, 4, 5, 3, 20, backend, dtype),
+        *(partial(cases.recurrent, cell, 6, 3, 4, 5) for cell in CELLS),
+        partial(cases.linear, 3, 4, 5),
+        partial(cases.loss, 300, 4),  # more rows than the block has threads
+        *(partial(cases.model, cell, 6, 3, 4, 5, 3, 20) for cell in CELLS),
     ],
-    ids=["GRU", "RNN", "Linear", "SoftmaxCrossEntropy", "GRU classifier", "RNN classifier"],
+    ids=[*CELLS, "linear", "loss", *(f"{cell} classifier" for cell in CELLS)],
 )
 def test_every_layer_and_model_gives_the_numbers_of_numpy(case, dtype, either):
     same(lambda backend: case(backend, dtype), either, dtype)

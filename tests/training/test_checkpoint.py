@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import train_mnist
 from calling import assert_one_sentence, call
+from helpers import CELLS
 
 from minigru.engine.gru import GRU
 from minigru.engine.model import CELLS
@@ -60,7 +61,7 @@ def test_a_run_of_format_1_resumes_to_the_same_numbers(dataset, tmp_path):
     pd.testing.assert_frame_equal(*numbers, rtol=1e-4)
 
 
-@pytest.mark.parametrize("model", ["gru", "rnn"])
+@pytest.mark.parametrize("model", CELLS)
 def test_load_model_returns_the_model_that_was_saved(model, dataset, tmp_path):
     trainer = Trainer(Config(data="digits", hidden_size=3, limit=64, epochs=1, model=model), dataset, tmp_path)
     trainer.run(quiet=True)

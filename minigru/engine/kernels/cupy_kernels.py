@@ -110,7 +110,7 @@ def gru_memory_backward(
 
 
 def gru_reset_backward(dc_prev: Array, dz_r: Array, drc: Array, gamma_r: Array, rc: Array) -> None:
-    """Compute dz_r from drc, and add the reset-gate term to dc_prev."""
+    """Compute dz_r from drc, and add the term through rc, drc * gamma_r, to dc_prev."""
     _gru_reset_backward(drc, gamma_r, rc, dc_prev, dz_r)
 
 

@@ -58,7 +58,7 @@ def gru_memory_backward(
 
 
 def gru_reset_backward(dc_prev: Array, dz_r: Array, drc: Array, gamma_r: Array, rc: Array) -> None:
-    """Go from drc, the gradient of rc = gamma_r * c_prev, back to the reset gate; add the reset-gate term to dc_prev.
+    """Go from drc, the gradient of rc = gamma_r * c_prev, back to the reset gate; add the term through rc to dc_prev.
 
     Overwrites drc.
     """
