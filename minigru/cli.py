@@ -266,7 +266,8 @@ def prepare_streams() -> None:
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            with suppress(OSError, ValueError):  # a stream that something else has put there
+                stream.reconfigure(errors="backslashreplace")
 
 
 def command_line(words: list[str]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..engine import checks
+from ..engine.backend import get_backend
 from .ink import LEAST_CONTRAST, crop, doubts, find
 
 LARGEST = (1000, 1000)  # a larger picture is scaled down first, which bounds time and RAM
@@ -152,7 +154,7 @@ def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
 
     Parameters
     ----------
-    brightness : (height, width) floats from 0 (black) to 1 (white)
+    brightness : (height, width) from 0 (black) to 1 (white); what lies beyond is cut off
     side : of the result, in pixels
 
     Returns
@@ -163,6 +165,8 @@ def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
     ------
     ImageError
         The picture is blank.
+    ValueError
+        brightness is not (height, width) finite real numbers, or side is not a whole number from 1 up.
 
     Warns
     -----
@@ -170,6 +174,10 @@ def as_digit(brightness: np.ndarray, side: int) -> np.ndarray:
         The picture shows several marks, or a frame or page: the answer may be meaningless.
     """
     from PIL import Image
+
+    side, shape = checks.whole("side", side), ("height", "width")
+    brightness = checks.reals("brightness", brightness, shape, get_backend("numpy"), np.dtype(np.float64))
+    brightness = np.clip(brightness.astype(np.float64), 0, 1)
 
     ink = find(brightness)
     if not ink.any():

@@ -30,6 +30,7 @@ EXPECTED = (
     checkpoint.CheckpointError,
     data.DataUnavailable,
     images.ImageError,
+    images.ImageWarning,  # an error here, as every warning
 )
 T, B, D, H, K = 3, 2, 4, 5, 3
 MODEL = minigru.SequenceClassifier(D, H, K, dtype="float64")

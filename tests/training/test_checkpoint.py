@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 import train_mnist
 from calling import assert_one_sentence, call
-from helpers import CELLS
 
 from minigru.engine.gru import GRU
 from minigru.engine.model import CELLS
