@@ -1,6 +1,6 @@
 """minigru: a GRU from scratch, every forward pass and every gradient written by hand, on NumPy or CuPy.
 
-Start with `minigru.reference`, which is the equations; `minigru.engine.gru` is the same mathematics as a fast schedule.
+Start with `minigru.reference`, which is the equations; `minigru.engine.gru` computes the same function fast.
 """
 
 from . import gradcheck, reference

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import os
 import shlex
 import subprocess
@@ -17,9 +16,11 @@ from typing import Any, NoReturn, TypeVar
 
 from threadpoolctl import threadpool_limits
 
-from .engine.backend import BACKENDS, BackendUnavailable
+from .engine import checks
+from .engine.backend import BackendUnavailable
 from .plots.style import own_settings
 from .training.checkpoint import CheckpointError
+from .training.config import add_option, reader
 from .training.data import DataUnavailable
 from .training.files import replace_file
 from .training.interrupt import Stopped, stopping
@@ -42,28 +43,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; --help lists the options\n")
 
 
-def seed(text: str) -> int:
-    """Return a seed given as an option."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{number} is negative; expected a whole number from 0 up")
-    return number
-
-
-def positive(text: str) -> int:
-    """Return a count given as an option."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not positive; expected a whole number from 1 up")
-    return number
-
-
-def rate(text: str) -> float:
-    """Return a learning rate given as an option."""
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a learning rate; expected a finite number above 0")
-    return number
+def whole(flag: str, low: int = 1) -> Callable[[str], int]:
+    """Return the type of an option that is a whole number, at least `low`."""
+    return reader(flag, int, lambda name, value: checks.whole(name, value, low))
 
 
 def path(text: str) -> Path:
@@ -101,10 +83,8 @@ def output_folder(text: str) -> Path:
 
 def figure_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that all scripts with figures have."""
-    parser.add_argument(
-        "--backend", choices=BACKENDS, default="numpy", help="array library; cupy needs an NVIDIA GPU (default: numpy)"
-    )
-    parser.add_argument("--seed", type=seed, default=0, metavar="N", help="seed of all random numbers (default: 0)")
+    add_option(parser, "backend")
+    add_option(parser, "seed", help="seed of all random numbers")
     parser.add_argument(
         "--out",
         type=path,  # not tested here: what is printed needs no folder

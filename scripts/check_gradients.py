@@ -11,9 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from minigru import BackendUnavailable, cli, gradcheck
-from minigru.engine.backend import BACKENDS, get_backend
+from minigru.engine.backend import get_backend
 from minigru.engine.model import CELLS
 from minigru.gradcheck import cases
+from minigru.training.config import add_option
 
 EPILOG = """
 exit status: 0 every gradient passes, 1 a gradient fails, 2 an option is wrong or the backend cannot be used
@@ -49,13 +50,9 @@ def main() -> int:
     parser = cli.Parser(description=__doc__, epilog=EPILOG)
     parser.add_argument("--cell", choices=(*CELLS, "both"), default="both", help="recurrent layer (default: both)")
     parser.add_argument("--size", choices=(*HOW, "both"), default="both", help="sizes (default: both)")
-    parser.add_argument("--backend", choices=BACKENDS, default="numpy", help="array library (default: numpy)")
-    parser.add_argument(
-        "--dtype", choices=tuple(TOLERANCES), default="float64", help="dtype of the engine (default: float64)"
-    )
-    parser.add_argument(
-        "--seed", type=cli.seed, default=0, metavar="N", help="seed of the random directions (default: 0)"
-    )
+    add_option(parser, "backend")
+    add_option(parser, "dtype", default="float64")
+    add_option(parser, "seed", help="seed of the random directions")
     options = parser.parse_args()
     with cli.exit_on(2, BackendUnavailable):
         get_backend(options.backend)

@@ -46,7 +46,8 @@ def parse_args() -> argparse.Namespace:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("worst", nargs="?", choices=("-",), metavar="-", help="the mistakes that the model is surest of")
-    what.add_argument("--index", type=int, metavar="N", help="a test image (default: one drawn with --seed)")
+    index = "a test image (default: one drawn with --seed)"
+    what.add_argument("--index", type=cli.whole("--index", 0), metavar="N", help=index)
     what.add_argument(
         "--image", type=cli.path, metavar="FILE", help="a PNG of any size with one digit on a plain background"
     )

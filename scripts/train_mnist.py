@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     home = "scikit-learn's data folder (default: $SCIKIT_LEARN_DATA or ~/scikit_learn_data)"
     parser.add_argument("--data-home", type=cli.path, metavar="DIR", help=home)
     threads = "BLAS threads per process (default: 1 for small products and under mpiexec; else BLAS decides)"
-    parser.add_argument("--threads", type=cli.positive, metavar="N", help=threads)
+    parser.add_argument("--threads", type=cli.whole("--threads"), metavar="N", help=threads)
     parser.add_argument("--out", type=cli.path, metavar="DIR", help="folder for the results (default: runs/DATE_TIME)")
     resume = "go on from DIR/checkpoint.npz, with the options it was made with, or start a run that has none yet again"
     parser.add_argument("--resume", action="store_true", help=resume)
@@ -43,7 +43,7 @@ def parse_args() -> argparse.Namespace:
     options = parser.parse_args()
     if options.resume and options.out is None:
         parser.error("--resume needs --out DIR, the folder of the run to go on with")
-    options.given = config.given_options(parser, options)
+    options.given = config.given_options(options)
     return options
 
 

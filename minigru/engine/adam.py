@@ -112,7 +112,7 @@ def _check(lr: float, step: int, steps: int) -> None:
 SCHEDULES = {"constant": constant, "cosine": cosine}
 
 
-def clip_by_global_norm(owner: Trainable, max_norm: float) -> Array:
+def clip_by_global_norm(owner: Trainable, max_norm: float) -> Any:
     """Scale the flat gradient of `owner` down to the norm `max_norm` if it is longer (Pascanu et al. 2013).
 
     Returns
@@ -127,13 +127,17 @@ def clip_by_global_norm(owner: Trainable, max_norm: float) -> Array:
     _check_owner(owner)
     max_norm = checks.number("max_norm", max_norm, 0, above=True)
     xp, g = owner.backend.xp, owner.gradient
-    # Divided by a power of two first, which rounds nothing: the squares of a huge gradient would overflow.
-    _, exponent = xp.frexp(xp.maximum(xp.max(g), -xp.min(g)))
-    scale = xp.ldexp(xp.ones((), g.dtype), xp.maximum(exponent - 1, 0))
-    xp.divide(g, scale, out=g)
-    norm = xp.sqrt(xp.dot(g, g))
-    xp.multiply(g, max_norm / xp.maximum(norm, max_norm / scale), out=g)
-    with np.errstate(over="ignore"):  # the norm itself may be too large for the dtype
+    with np.errstate(over="ignore", invalid="ignore"):  # a gradient that is not finite stays so
+        norm: Any = xp.sqrt(xp.dot(g, g))
+        if isinstance(norm, np.floating) and np.isfinite(norm):  # asking a GPU would make the host wait
+            np.multiply(g, max_norm / np.maximum(norm, max_norm), out=g)
+            return norm
+        # The squares of a huge gradient overflow; divided by a power of two, it keeps its digits.
+        _, exponent = xp.frexp(xp.maximum(xp.max(g), -xp.min(g)))
+        scale = xp.ldexp(xp.ones((), g.dtype), xp.maximum(exponent - 1, 0))
+        xp.divide(g, scale, out=g)
+        norm = xp.sqrt(xp.dot(g, g))
+        xp.multiply(g, max_norm / xp.maximum(norm, max_norm / scale), out=g)
         return norm * scale
 
 

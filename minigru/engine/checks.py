@@ -88,7 +88,7 @@ def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend,
     A letter in `shape` stands for any length from 1 up. An array that is already on the GPU is not checked for finite
     values, because the host would have to wait for the device.
     """
-    array = _as_array(name, value, backend)
+    array = _as_array(name, value, backend, "real numbers")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {array.dtype}; expected real numbers")
     _check_shape(name, array, shape)
@@ -99,25 +99,26 @@ def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend,
 
 def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Array:
     """Return `value` as an array of the backend: (B,) whole numbers from 0 to K - 1."""
-    array = _as_array(name, value, backend)
+    expected = f"integers from 0 to {K - 1}"
+    array = _as_array(name, value, backend, expected)
     if array.dtype.kind not in "iu":
-        raise ValueError(f"{name} has dtype {array.dtype}; expected integers from 0 to {K - 1}")
+        raise ValueError(f"{name} has dtype {array.dtype}; expected {expected}")
     _check_shape(name, array, (B,))
     if isinstance(array, np.ndarray) and not (array.min() >= 0 and array.max() < K):
-        raise ValueError(f"{name} runs from {array.min()} to {array.max()}; expected integers from 0 to {K - 1}")
+        raise ValueError(f"{name} runs from {array.min()} to {array.max()}; expected {expected}")
     return backend.to_device(array)
 
 
-def _as_array(name: str, value: Any, backend: Backend) -> Array:
+def _as_array(name: str, value: Any, backend: Backend, expected: str) -> Array:
     if not issubclass(backend.xp.ndarray, np.ndarray) and isinstance(value, backend.xp.ndarray):
         return value
     if np.ma.is_masked(value):
-        raise ValueError(f"{name} is a masked array with masked elements; expected real numbers: fill them first")
+        raise ValueError(f"{name} is a masked array with masked elements; expected {expected}: fill them first")
     try:
         return np.asarray(value)  # subclasses of ndarray too: a matrix or a masked array computes otherwise
     except Exception as error:  # an object's own __array__ may raise anything
         raise ValueError(
-            f"{name} is a {type(value).__name__} and not an array ({shown(error, str)}); expected real numbers"
+            f"{name} is a {type(value).__name__} and not an array ({shown(error, str)}); expected {expected}"
         ) from None
 
 
@@ -128,7 +129,8 @@ def _check_shape(name: str, array: Array, shape: tuple[int | str, ...]) -> None:
     )
     if not fits:
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
-        raise ValueError(f"{name} has shape {tuple(array.shape)}; expected ({wanted}), none of them 0")
+        free = ", none of them 0" if any(isinstance(want, str) for want in shape) else ""
+        raise ValueError(f"{name} has shape {tuple(array.shape)}; expected ({wanted}){free}")
 
 
 def _all_finite(array: np.ndarray, dtype: np.dtype) -> bool:

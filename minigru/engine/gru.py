@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from . import gru_persistent
 from .backend import Array
 from .recurrent import FLUSH_EVERY, Form, Recurrent, flat
 
 
-class GRU(Recurrent):
+class GRU(Recurrent["Buffers | gru_persistent.Buffers", "BackwardBuffers | gru_persistent.BackwardBuffers"]):
     """Gated recurrent unit: reset gate before the matrix product (Cho et al. 2014), update gate 1 to replace.
 
     ``gamma_u = sigmoid([c_prev, x] W_u + b_u)``, ``gamma_r = sigmoid([c_prev, x] W_r + b_r)``,
@@ -45,7 +46,7 @@ class GRU(Recurrent):
     # Memory is kept at first, so that gradients reach far back (Jozefowicz et al. 2015, for the LSTM's forget gate).
     first_biases = MappingProxyType({"b_u": -1.0})
 
-    def _choose_form(self) -> Form:
+    def _choose_form(self) -> Form[Any, Any]:
         """Return the persistent form where the backend has its kernel for this H, otherwise the loops below."""
         kernel = self.backend.persistent
         fits = kernel is not None and kernel.fits(self.hidden_size, self.dtype)
@@ -61,7 +62,7 @@ class GRU(Recurrent):
         buf, buf_b = self._latest_buffers()
         buf_b.dc[...] = 0 if dlast is None else dlast
         self._form.backward(self, buf, buf_b, dstates)
-        return (input_gradient(self, buf_b) if need_dx else None), buf_b.dc
+        return (_input_gradient(self, buf_b) if need_dx else None), buf_b.dc
 
 
 def forward(gru: GRU, buf: Buffers, x: Array) -> None:
@@ -113,7 +114,7 @@ def backward(gru: GRU, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | No
     xp.matmul(rcx1.T, dz_c, out=dW_c)  # (dGW) (F2) (F5)
 
 
-def input_gradient(gru: GRU, buf_b: BackwardBuffers | gru_persistent.BackwardBuffers) -> Array:
+def _input_gradient(gru: GRU, buf_b: BackwardBuffers | gru_persistent.BackwardBuffers) -> Array:
     """Return dx (T, B, D) once ``backward`` has filled dz_u, dz_r and dz_c."""
     xp, H = gru.backend.xp, gru.hidden_size
     W_u, W_r, W_c = gru.blocks

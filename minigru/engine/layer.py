@@ -22,14 +22,11 @@ class Trainable(Protocol):
     ----------
     backend : where the arrays are
     vector, gradient : (N,), all parameters and their gradients, in the same order
-    params, grads : the same numbers by name
     """
 
     backend: Backend
     vector: Array
     gradient: Array
-    params: Named
-    grads: Named
 
 
 class Named(MutableMapping[str, Array]):
@@ -47,12 +44,12 @@ class Named(MutableMapping[str, Array]):
         self._views, self._backend = views, backend
 
     def __getitem__(self, name: str) -> Array:
+        if not isinstance(name, str) or name not in self._views:
+            raise KeyError(f"{checks.shown(name)} is not a name here; expected one of {', '.join(self._views)}")
         return self._views[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
-        if not isinstance(name, str) or name not in self._views:
-            raise KeyError(f"{checks.shown(name)} is not a name here; expected one of {', '.join(self._views)}")
-        view = self._views[name]
+        view = self[name]
         view[...] = checks.reals(name, value, view.shape, self._backend, view.dtype)
 
     def __delitem__(self, name: str) -> None:
@@ -65,7 +62,24 @@ class Named(MutableMapping[str, Array]):
         return len(self._views)
 
 
-class Layer:
+class Flat:
+    """Base of layers and models, whose numbers are in one vector: a copy is a new one with the same numbers.
+
+    A copy, and what comes back from a pickle, has a vector of its own and has not run yet.
+    """
+
+    vector: Array
+    gradient: Array
+    _arguments: tuple[Any, ...]  # what makes another one, but for the random weights
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._arguments, (self.vector, self.gradient)
+
+    def __setstate__(self, numbers: tuple[Array, Array]) -> None:
+        self.vector[...], self.gradient[...] = numbers
+
+
+class Layer(Flat):
     """Base of the layers with weights, each of them an affine map [z, 1] [W; b].
 
     Every map is one weight block (fan_in + 1, fan_out) of the layer's flat vector: the rows of W, then b as the last
@@ -90,17 +104,6 @@ class Layer:
         self.maps = maps
         N = sum((fan_in + 1) * fan_out for fan_in, fan_out in maps.values())
         self.bind(self.backend.zeros((N,), self.dtype), self.backend.zeros((N,), self.dtype))
-
-    def _arguments(self) -> tuple[Any, ...]:
-        """Return what makes another layer of the same kind, but for the random weights."""
-        raise NotImplementedError
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle as a new layer with the same numbers, in one vector of its own; it has not run yet."""
-        return type(self), self._arguments(), (self.vector, self.gradient)
-
-    def __setstate__(self, numbers: tuple[Array, Array]) -> None:
-        self.vector[...], self.gradient[...] = numbers
 
     def bind(self, vector: Array, gradient: Array) -> None:
         """Let the layer use `vector` and `gradient` (N,) as they are, values included."""

@@ -46,6 +46,7 @@ class Linear(Layer):
         self.out_features = checks.whole("out_features", out_features)
         super().__init__({("W", "b"): (self.in_features, self.out_features)}, backend, dtype)
         self.params["W"] = uniform(checks.rng(rng), self.in_features, (self.in_features, self.out_features))
+        self._arguments = self.in_features, self.out_features, self.backend, self.dtype
         self._buffers: dict[int, Buffers] = {}
         self._ran: Buffers | None = None  # the buffers of the latest forward
 
@@ -72,9 +73,6 @@ class Linear(Layer):
         if self._ran is None:
             raise RuntimeError("backward was called before forward; call forward(x) first")
         return self._backward(checks.reals("dy", dy, self._ran.y.shape, self.backend, self.dtype)).copy()
-
-    def _arguments(self) -> tuple[Any, ...]:
-        return self.in_features, self.out_features, self.backend, self.dtype
 
     def _forward(self, x: Array) -> Array:
         """Twin of `forward` inside the engine: no validation, and y is a buffer of the layer."""

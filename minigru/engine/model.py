@@ -9,16 +9,16 @@ import numpy as np
 from . import checks
 from .backend import Array, Backend, get_backend
 from .gru import GRU
-from .layer import join
+from .layer import Flat, join
 from .linear import Linear
 from .loss import SoftmaxCrossEntropy
 from .recurrent import Recurrent
 from .rnn import RNN
 
-CELLS: dict[str, type[Recurrent]] = {"gru": GRU, "rnn": RNN}
+CELLS: dict[str, type[Recurrent[Any, Any]]] = {"gru": GRU, "rnn": RNN}
 
 
-class SequenceClassifier:
+class SequenceClassifier(Flat):
     """Read a sequence to its end, then classify it.
 
     Parameters
@@ -26,7 +26,7 @@ class SequenceClassifier:
     input_size : D, the length of one step of a sequence
     hidden_size : H
     num_classes : K
-    cell : a key of `CELLS`, "gru" or "rnn"
+    cell : "gru" or "rnn"
     backend : "numpy", "cupy" or a `Backend`
     dtype : "float32" or "float64"
     rng : seed or NumPy Generator for the initial weights
@@ -66,13 +66,6 @@ class SequenceClassifier:
         self.vector, self.gradient, self.params, self.grads = join({cell: self.cell, "linear": self.linear})
         self._loss_is_latest = False
         self._arguments = input_size, hidden_size, num_classes, cell, self.backend, self.dtype
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle as a new model with the same numbers, in one vector of its own; it has not run yet."""
-        return type(self), self._arguments, (self.vector, self.gradient)
-
-    def __setstate__(self, numbers: tuple[Array, Array]) -> None:
-        self.vector[...], self.gradient[...] = numbers
 
     def loss(self, x: Any, y: Any) -> Array:
         """Return the mean loss of a batch, in nats: a scalar on the device of the backend.
@@ -122,8 +115,11 @@ class SequenceClassifier:
         x = self._check(x)
         batch_size = checks.whole("batch_size", batch_size)
         self._loss_is_latest = False
-        parts = [self._forward(x[start : start + batch_size]).copy() for start in range(0, len(x), batch_size)]
-        return self.backend.to_host(self.backend.xp.concatenate(parts))
+        logits = self.backend.empty((len(x), self.num_classes), self.dtype)
+        for start in range(0, len(x), batch_size):
+            part = slice(start, start + batch_size)
+            logits[part] = self._forward(x[part])
+        return self.backend.to_host(logits)
 
     def predict_proba(self, x: Any, batch_size: int = 1000) -> np.ndarray:
         """Return the probability of every class, a host array (B, K); arguments and errors as for `logits`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -13,9 +14,12 @@ from .backend import Array, Backend
 from .layer import Layer, remember, uniform
 
 FLUSH_EVERY = 16  # steps
+Fwd = TypeVar("Fwd")  # the buffers of a forward pass
+Bwd = TypeVar("Bwd")  # those of a backward pass
 
 
-class Form(NamedTuple):
+@dataclass(frozen=True)
+class Form(Generic[Fwd, Bwd]):
     """One way to run a recurrent layer: functions that make its buffers, and functions that fill them.
 
     Attributes
@@ -25,13 +29,23 @@ class Form(NamedTuple):
     backward : from the layer, both buffers and dstates (T, B, H) or None
     """
 
-    new_buffers: Callable[[Any, int, int], Any]
-    new_backward_buffers: Callable[[Any, int, int], Any]
-    forward: Callable[[Any, Any, Array], None]
-    backward: Callable[[Any, Any, Any, Array | None], None]
+    new_buffers: Callable[[Any, int, int], Fwd]
+    new_backward_buffers: Callable[[Any, int, int], Bwd]
+    forward: Callable[[Any, Fwd, Array], None]
+    backward: Callable[[Any, Fwd, Bwd, Array | None], None]
 
 
-class Recurrent(Layer):
+@dataclass
+class Run(Generic[Fwd, Bwd]):
+    """The buffers of one (T, B)."""
+
+    T: int
+    B: int
+    forward: Fwd
+    backward: Bwd | None = None  # made by the first backward
+
+
+class Recurrent(Layer, Generic[Fwd, Bwd]):
     """Base of `GRU` and `RNN`: a cell run over T steps, time major.
 
     A subclass names its affine maps in ``letters`` and the biases that do not start at zero in ``first_biases``. It
@@ -57,11 +71,11 @@ class Recurrent(Layer):
             self.params[f"W_{letter}"] = np.concatenate([uniform(rng, H, (H, H)), uniform(rng, D, (D, H))])
         for name, value in self.first_biases.items():
             self.params[name][...] = value
+        self._arguments = D, H, self.backend, self.dtype
         self._form = self._choose_form()
-        self._transposed = [self._empty(H, H) for _ in self.letters]
-        self._buffers: dict[tuple[int, int], Any] = {}
-        self._backward_buffers: dict[tuple[int, int], Any] = {}
-        self._ran: tuple[int, int] | None = None  # T and B of the latest forward
+        self._transposed: list[Array] = []
+        self._runs: dict[tuple[int, int], Run[Fwd, Bwd]] = {}
+        self._ran: Run[Fwd, Bwd] | None = None  # the buffers of the latest forward
 
     def forward(self, x: Any, c_0: Any = None) -> Array:
         """Run the cell over a batch of sequences.
@@ -112,7 +126,7 @@ class Recurrent(Layer):
             raise RuntimeError("backward was called before forward; call forward(x) first")
         if dlast is None and dstates is None:
             raise ValueError("dlast and dstates are both None; expected one of them, or both")
-        (T, B), H = self._ran, self.hidden_size
+        T, B, H = self._ran.T, self._ran.B, self.hidden_size
         if dlast is not None:
             dlast = checks.reals("dlast", dlast, (B, H), self.backend, self.dtype)
         if dstates is not None:
@@ -120,31 +134,31 @@ class Recurrent(Layer):
         dx, dc_0 = self._backward(dlast, dstates, need_dx)
         return (dx if dx is None else dx.copy()), dc_0.copy()
 
-    def _arguments(self) -> tuple[Any, ...]:
-        return self.input_size, self.hidden_size, self.backend, self.dtype
+    def _buffers_for(self, T: int, B: int) -> Fwd:
+        """Return the buffers of this size, from now on those of the latest forward."""
+        self._ran = remember(self._runs, (T, B), lambda: Run(T, B, self._form.new_buffers(self, T, B)))
+        return self._ran.forward
 
-    def _buffers_for(self, T: int, B: int) -> Any:
-        """Return the buffers of this size, and note that forward has run with it."""
-        self._ran = T, B
-        return remember(self._buffers, self._ran, lambda: self._form.new_buffers(self, T, B))
-
-    def _latest_buffers(self) -> tuple[Any, Any]:
+    def _latest_buffers(self) -> tuple[Fwd, Bwd]:
         """Return the buffers of the latest forward, and those of its backward."""
-        assert self._ran is not None
-        T, B = self._ran
-        make = self._form.new_backward_buffers
-        return self._buffers[T, B], remember(self._backward_buffers, (T, B), lambda: make(self, T, B))
+        run = self._ran
+        assert run is not None
+        if run.backward is None:
+            run.backward = self._form.new_backward_buffers(self, run.T, run.B)
+        return run.forward, run.backward
 
     def _transposed_recurrent_weights(self) -> list[Array]:
         """Lay out the transposes of the rows that meet the memory: the loop multiplies by them T times."""
+        H = self.hidden_size
+        self._transposed = self._transposed or [self._empty(H, H) for _ in self.letters]
         for transposed, block in zip(self._transposed, self.blocks, strict=True):
-            transposed[...] = block[: self.hidden_size].T
+            transposed[...] = block[:H].T
         return self._transposed
 
     def _empty(self, *shape: int) -> Array:
         return self.backend.empty(shape, self.dtype)
 
-    def _choose_form(self) -> Form:
+    def _choose_form(self) -> Form[Any, Any]:
         raise NotImplementedError
 
     def _forward(self, x: Array, c_0: Array | None) -> Array:

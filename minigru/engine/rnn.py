@@ -8,7 +8,7 @@ from .backend import Array
 from .recurrent import FLUSH_EVERY, Form, Recurrent, flat
 
 
-class RNN(Recurrent):
+class RNN(Recurrent["Buffers", "BackwardBuffers"]):
     """Plain recurrent layer (Elman 1990): ``a = tanh([a_prev, x] W_a + b_a)``.
 
     It is used exactly like `GRU`. The argument ``c_0`` keeps its name and is the initial activation here.
@@ -35,7 +35,7 @@ class RNN(Recurrent):
 
     letters = "a"
 
-    def _choose_form(self) -> Form:
+    def _choose_form(self) -> Form[Buffers, BackwardBuffers]:
         return Form(new_buffers, new_backward_buffers, forward, backward)
 
     def _forward(self, x: Array, c_0: Array | None) -> Array:
@@ -48,7 +48,7 @@ class RNN(Recurrent):
         buf, buf_b = self._latest_buffers()
         buf_b.da[...] = 0 if dlast is None else dlast
         self._form.backward(self, buf, buf_b, dstates)
-        return (input_gradient(self, buf_b) if need_dx else None), buf_b.da
+        return (_input_gradient(self, buf_b) if need_dx else None), buf_b.da
 
 
 def forward(rnn: RNN, buf: Buffers, x: Array) -> None:
@@ -84,7 +84,7 @@ def backward(rnn: RNN, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | No
     xp.matmul(ax1.T, dz_a, out=dW_a)  # (dRW) (F2) (F5)
 
 
-def input_gradient(rnn: RNN, buf_b: BackwardBuffers) -> Array:
+def _input_gradient(rnn: RNN, buf_b: BackwardBuffers) -> Array:
     """Return dx (T, B, D) once ``backward`` has filled dz_a."""
     (W_a,), H = rnn.blocks, rnn.hidden_size
     rnn.backend.xp.matmul(flat(buf_b.dz_a), W_a[H:-1].T, out=flat(buf_b.dx))  # (dR1) (F1)

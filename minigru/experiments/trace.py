@@ -70,7 +70,7 @@ def gradient_norms(model: SequenceClassifier, x: ArrayLike, y: ArrayLike) -> np.
 
     Parameters
     ----------
-    model : a classifier with any cell, on any backend
+    model : a classifier, on any backend
     x : array_like (B, T, D), finite real numbers
     y : array_like (B,), integers from 0 to K - 1
 
@@ -101,7 +101,7 @@ def gradient_norms(model: SequenceClassifier, x: ArrayLike, y: ArrayLike) -> np.
 
 
 def _cell(model: SequenceClassifier) -> str:
-    """Return the name of the model's cell, with which the names of its parameters begin."""
+    """Return the name of the model's recurrent layer, with which its parameters begin."""
     return next(iter(model.params)).partition(".")[0]
 
 

@@ -4,6 +4,9 @@ A case computes one loss in two ways: by the engine, together with the gradients
 functions of `minigru.reference`. A layer without a loss of its own gets the sum of its outputs times fixed random
 weights, so that every output has its own gradient. Inputs, initial states and biases are random too, because a zero
 would hide mistakes.
+
+The sizes are those of `minigru.reference`: T steps, B samples, D inputs, H units, K outputs or classes. `backend` and
+`dtype` are those of the engine, and `seed` draws all numbers.
 """
 
 from __future__ import annotations
@@ -26,8 +29,6 @@ from .check import Arrays, Function
 
 Model: TypeAlias = Recurrent | Linear | SequenceClassifier
 
-REFERENCES = {cell: getattr(reference, f"{cell}_forward") for cell in CELLS}
-
 
 @dataclass(frozen=True)
 class Case:
@@ -43,10 +44,19 @@ class Case:
 def recurrent(
     cell: str, T: int, B: int, D: int, H: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0
 ) -> Case:
-    """Return the case of a recurrent layer, with gradients coming in at the last state and at every state."""
+    """Return the case of a GRU or RNN, with gradients coming in at the last state and at every state.
+
+    Raises
+    ------
+    ValueError
+        cell, backend or dtype is unknown, or a size is not a whole number from 1 up.
+    BackendUnavailable
+        CuPy was asked for and cannot be used.
+    """
     checks.choice("cell", cell, tuple(CELLS))
     T, B = checks.whole("T", T), checks.whole("B", B)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
+    D, H = checks.whole("D", D), checks.whole("H", H)
     layer = CELLS[cell](D, H, backend, dtype, rng)
     x, c_0 = _random(rng, dtype, T, B, D), _random(rng, dtype, B, H)
     dlast, dstates = _random(rng, dtype, B, H), _random(rng, dtype, T, B, H)
@@ -61,15 +71,15 @@ def recurrent(
         return loss, _on_host(layer.backend, {**layer.grads, "x": dx, "c_0": dc_0})
 
     def by_reference(arrays: Arrays) -> np.number:
-        return loss_of(REFERENCES[cell](arrays["x"], arrays["c_0"], arrays)[0])
+        return loss_of(_reference(cell)(arrays["x"], arrays["c_0"], arrays)[0])
 
     arrays = {**_parameters(layer, rng), "x": x, "c_0": c_0}
     return Case(cell.upper(), arrays, engine, by_reference, {"dlast": dlast, "dstates": dstates})
 
 
 def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
-    """Return the case of a linear layer from D to K."""
-    B = checks.whole("B", B)
+    """Return the case of a linear layer from D to K; errors as for `recurrent`."""
+    B, D, K = checks.whole("B", B), checks.whole("D", D), checks.whole("K", K)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
     layer = Linear(D, K, backend, dtype, rng)
     x, dy = _random(rng, dtype, B, D), _random(rng, dtype, B, K)
@@ -87,7 +97,7 @@ def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str 
 
 
 def loss(B: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
-    """Return the case of softmax cross-entropy."""
+    """Return the case of softmax cross-entropy; errors as for `recurrent`."""
     B, K = checks.whole("B", B), checks.whole("K", K)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
     criterion = SoftmaxCrossEntropy(backend, dtype)
@@ -116,7 +126,12 @@ def model(
     dtype: str = "float64",
     seed: int = 0,
 ) -> Case:
-    """Return the case of the whole classifier, after `steps` steps of Adam on other random batches."""
+    """Return the case of the whole classifier, after `steps` steps of Adam on other random batches.
+
+    Errors are as for `recurrent`; `steps` may be 0.
+    """
+    checks.choice("cell", cell, tuple(CELLS))
+    D, H, K = checks.whole("D", D), checks.whole("H", H), checks.whole("K", K)
     T, B, steps = checks.whole("T", T), checks.whole("B", B), checks.whole("steps", steps, 0)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
     classifier = SequenceClassifier(D, H, K, cell, backend, dtype, rng)
@@ -139,7 +154,7 @@ def model(
 
     def by_reference(arrays: Arrays) -> np.number:
         p = {name.rpartition(".")[2]: array for name, array in arrays.items()}
-        states, _ = REFERENCES[cell](p["x"].transpose(1, 0, 2), np.zeros((B, H)), p)
+        states, _ = _reference(cell)(p["x"].transpose(1, 0, 2), np.zeros((B, H)), p)
         logits, _ = reference.linear(states[-1], p)
         return reference.softmax_cross_entropy(logits, labels)[0]
 
@@ -168,6 +183,11 @@ def all_cases(cells: tuple[str, ...], size: str, backend: str = "numpy", dtype: 
     return found
 
 
+def _reference(cell: str) -> Callable[..., tuple[np.ndarray, object]]:
+    """Return the forward pass of a cell in `minigru.reference`."""
+    return getattr(reference, f"{cell}_forward")
+
+
 def _random(rng: np.random.Generator, dtype: str | np.dtype, *shape: int) -> np.ndarray:
     """Return standard normal numbers in float64, rounded to `dtype`."""
     return rng.standard_normal(shape).astype(dtype).astype(np.float64)
@@ -182,8 +202,9 @@ def _parameters(model: Model, rng: np.random.Generator) -> Arrays:
 
 
 def _assign(model: Model, arrays: Arrays) -> None:
-    for name, view in model.params.items():
-        view[...] = model.backend.to_device(arrays[name].astype(model.dtype))
+    """Write the parameters of the point into the model, which validates their shapes and values."""
+    for name in model.params:
+        model.params[name] = arrays[name]
 
 
 def _on_host(backend: Backend, arrays: Mapping[str, Array]) -> Arrays:

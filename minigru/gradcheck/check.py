@@ -138,9 +138,8 @@ def compare(gradients: Arrays, expected: Arrays) -> list[Row]:
 
 def _row(name: str, gradient: np.ndarray, expected: np.ndarray) -> Row:
     difference = np.abs(gradient - expected)
-    index = tuple(
-        int(i) for i in np.unravel_index(difference.argmax(), difference.shape)
-    )  # a NaN counts as the largest
+    largest = difference.argmax()  # a NaN counts as the largest
+    index = tuple(int(i) for i in np.unravel_index(largest, difference.shape))
     error = _relative(_norm(difference), max(_norm(gradient), _norm(expected)))
     return Row(name, error, float(difference[index]), index, float(gradient[index]), float(expected[index]))
 
@@ -202,12 +201,20 @@ def report(rows: list[Row] | Mapping[str, list[Row]], tolerance: float | Mapping
     Raises
     ------
     ValueError
-        There are no rows.
+        There are no rows; two oracles have rows of other arrays; or a tolerance is missing, or negative or not finite.
     """
     columns = rows if isinstance(rows, Mapping) else {"error": rows}
     limits = tolerance if isinstance(tolerance, Mapping) else {"error": tolerance}
     if not columns or not all(columns.values()):
         raise ValueError("rows is empty; expected at least one")
+    if limits.keys() != columns.keys():
+        raise ValueError(f"tolerance is by {_names(limits)}, rows by {_names(columns)}; expected the same oracles")
+    limits = {oracle: checks.number("tolerance", limit, 0) for oracle, limit in limits.items()}
+    arrays = {oracle: [row.name for row in column] for oracle, column in columns.items()}
+    first = next(iter(arrays))
+    for oracle, names in arrays.items():
+        if names != arrays[first]:
+            raise ValueError(f"the rows of {oracle!r} are of {names}; expected {arrays[first]}, as those of {first!r}")
     width = max(len("gradient of"), *(len(row.name) for column in columns.values() for row in column))
     lines = [f"{'gradient of':<{width}}" + "".join(f"  {oracle:>7}" for oracle in columns)]
     lines[0] += "  largest difference  checked value      expected  at"
@@ -218,6 +225,10 @@ def report(rows: list[Row] | Mapping[str, list[Row]], tolerance: float | Mapping
         values = f"  {row.difference:18.1e}  {row.value:13.6g}  {row.expected:12.6g}  {list(row.index) or ''}"
         lines.append(f"{row.name:<{width}}{errors}{values}{f'  FAILED{by}' if failed else ''}".rstrip())
     return "\n".join(lines)
+
+
+def _names(by_oracle: Mapping[str, object]) -> str:
+    return ", ".join(map(repr, by_oracle))
 
 
 def _step(h: float) -> float:

@@ -18,12 +18,11 @@ from ..engine import checks
 from ..engine.adam import Adam
 from ..engine.backend import Array
 from ..engine.model import CELLS, SequenceClassifier
-from .config import Config, flag
+from .config import Config
 from .files import DamagedFile, read_arrays, save_arrays
 
 NAME = "checkpoint.npz"
 FORMAT = 3  # format 1 stored no sizes of the model, formats 1 and 2 no digest
-FREE = ("backend", "epochs")  # what may change when a run is resumed
 
 
 class CheckpointError(RuntimeError):
@@ -57,6 +56,29 @@ class Checkpoint:
     losses: np.ndarray
     results: np.ndarray | None
     arrays: dict[str, np.ndarray]
+
+    def check(self, config: Config) -> None:
+        """Check that a run of this configuration can go on from here.
+
+        The backend may be another one. With a constant learning rate, the number of epochs may be another one too, but
+        not less than are completed.
+
+        Raises
+        ------
+        CheckpointError
+            The run was made with another configuration.
+        """
+        for name, value in vars(config).items():
+            had = getattr(self.config, name)
+            free = name == "backend" or (name == "epochs" and config.schedule == "constant")
+            if value != had and not free:
+                raise CheckpointError(
+                    f"{name} is {value!r}, but {self.path} was made with {had!r}: keep {had!r}, or start a new run"
+                )
+        if config.epochs < self.epoch:
+            raise CheckpointError(
+                f"epochs is {config.epochs}; expected at least {self.epoch}, as many as {self.path} has completed"
+            )
 
     def restore(self, model: SequenceClassifier, adam: Adam | None = None) -> None:
         """Copy the arrays into a model and, if there is one, its optimiser.
@@ -114,7 +136,7 @@ def save(
     save_arrays(path, arrays)
 
 
-def read(path: Path) -> Checkpoint:
+def read(path: str | Path) -> Checkpoint:
     """Return what a checkpoint holds, of format 1, 2 or 3.
 
     Raises
@@ -122,6 +144,7 @@ def read(path: Path) -> Checkpoint:
     CheckpointError
         There is no such file, it is damaged, or it is not a checkpoint of minigru.
     """
+    path = Path(path)
     try:
         arrays = read_arrays(path)
     except FileNotFoundError:
@@ -149,7 +172,7 @@ def read(path: Path) -> Checkpoint:
         if meta["config"].keys() != asdict(config).keys():
             raise ValueError("options are missing")
         if epoch > config.epochs:
-            raise ValueError(f"epoch is {epoch}; expected at most {config.epochs}")
+            raise ValueError(f"epoch is {checks.shown(epoch)}; expected at most {config.epochs}")
         if steps.shape != () or steps.dtype.kind != "i" or steps < epoch:
             raise ValueError("adam.t is not a number of steps")
         if losses.ndim != 1 or losses.dtype.kind != "f" or not np.isfinite(losses).all():
@@ -158,13 +181,13 @@ def read(path: Path) -> Checkpoint:
             raise ValueError("results is not a table of the results of each epoch")
         if results is not None and (len(results) != epoch or list(results[:, 0]) != [*range(1, epoch + 1)]):
             raise ValueError("its epoch and its results contradict each other")
-    except (LookupError, TypeError, ValueError, OverflowError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(f"{path} is damaged: {reason}") from error
     return Checkpoint(path, config, D, K, epoch, meta["generator"], int(steps), losses, results, arrays)
 
 
-def load_model(path: Path, backend: str = "numpy") -> tuple[SequenceClassifier, Config]:
+def load_model(path: str | Path, backend: str = "numpy") -> tuple[SequenceClassifier, Config]:
     """Return the model of a checkpoint, and the configuration that it was trained with.
 
     Parameters
@@ -179,7 +202,7 @@ def load_model(path: Path, backend: str = "numpy") -> tuple[SequenceClassifier, 
     BackendUnavailable
         CuPy was asked for and cannot be used.
     """
-    saved = read(path / NAME if os.path.isdir(path) else path)
+    saved = read(Path(path, NAME) if os.path.isdir(path) else path)
     config = replace(saved.config, backend=backend)
     model = SequenceClassifier(
         saved.input_size, config.hidden_size, saved.num_classes, config.model, backend, config.dtype
@@ -188,52 +211,20 @@ def load_model(path: Path, backend: str = "numpy") -> tuple[SequenceClassifier, 
     return model, config
 
 
-def resumed(path: Path, given: dict[str, Any]) -> Config:
-    """Return the configuration of a checkpoint, changed by the options `given` where they may change.
-
-    The backend may change. With a constant learning rate, the number of epochs may change too, but not to less than
-    are completed.
-
-    Raises
-    ------
-    CheckpointError
-        There is no such checkpoint, or it is damaged.
-    ValueError
-        An option in `given` is not what the checkpoint was made with.
-    """
-    saved = read(path)
-    for name, value in given.items():
-        had = getattr(saved.config, name)
-        free = name == "backend" or (name == "epochs" and saved.config.schedule == "constant")
-        if not free and value != had and (name, value) != ("data", "auto"):
-            option = flag(name)
-            raise ValueError(
-                f"{option} is {value}, but {path} was made with {had}: leave {option} out, or start a new run"
-            )
-    config = replace(saved.config, **{name: value for name, value in given.items() if name in FREE})
-    if config.epochs < saved.epoch:
-        raise ValueError(
-            f"--epochs is {config.epochs}; expected at least {saved.epoch}, as many as {path} has completed"
-        )
-    return config
-
-
 def _arrays(model: SequenceClassifier, adam: Adam | None) -> dict[str, Array]:
     """Return the parameters by name, and Adam's moments, which are flat, in the order of the parameters."""
     return dict(model.params) | ({} if adam is None else {"adam.m": adam.m, "adam.v": adam.v})
 
 
 def _sizes(meta: dict[str, Any], config: Config, arrays: dict[str, np.ndarray]) -> tuple[int, int]:
-    """Return D and K; raise ValueError if two of the arrays do not have them, before a model is made of that size."""
-    first_weight = f"{config.model}.W_{CELLS[config.model].letters[0]}"
-    H, weight, bias = config.hidden_size, arrays[first_weight], arrays["linear.b"]
+    """Return D and K; raise ValueError if the arrays are too few for them, before a model is made of that size."""
+    H = config.hidden_size
     if meta["format"] == 1:
-        D, K = np.size(weight, 0) - H, np.size(bias)
+        weight = arrays[f"{config.model}.W_{CELLS[config.model].letters[0]}"]
+        D, K = len(weight) - H, np.size(arrays["linear.b"])
     else:
         D, K = meta["input_size"], meta["num_classes"]
-    checks.whole("input_size", D)
-    checks.whole("num_classes", K)
-    held = sum(array.size for array in arrays.values())
-    if weight.shape != (H + D, H) or bias.shape != (K,) or held < H * K:
+    D, K = checks.whole("input_size", D), checks.whole("num_classes", K)
+    if sum(array.size for array in arrays.values()) < (H + D) * H + (H + 1) * K:
         raise ValueError(f"its arrays are not those of a model with D = {D}, H = {H}, K = {K}")
     return D, K

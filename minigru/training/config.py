@@ -1,10 +1,10 @@
-"""The options of a training run, each declared once: its default, its help text and its check."""
+"""The options of a training run, each declared once, for every script: its default, its help text and its check."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..engine import checks
@@ -36,7 +36,8 @@ def _number(default: float | None, help: str, metavar: str, *, above: bool = Fal
 class Config:
     """What a training run depends on; the defaults are the article's recipe.
 
-    `add_options` offers every attribute as an option of the command line, with the help text that stands here.
+    `add_option` offers an attribute as an option of the command line, with the default and the help text that stand
+    here. A NumPy number is stored as the number of Python that it is.
 
     Raises
     ------
@@ -59,39 +60,49 @@ class Config:
 
     def __post_init__(self) -> None:
         for option in fields(self):
-            _check(option, option.name, getattr(self, option.name))
+            value = getattr(self, option.name)
+            if value is not None or option.default is not None:  # None is the default of those that may be absent
+                object.__setattr__(self, option.name, option.metadata["check"](option.name, value))
 
 
-def flag(name: str) -> str:
-    """Return the command line's spelling of an attribute of `Config`."""
-    return "--" + name.replace("_", "-")
+def reader(flag: str, read: Callable[[str], Any], check: Callable[[str, Any], Any]) -> Callable[[str], Any]:
+    """Return what argparse takes as the `type` of the option `flag`; a wrong value is an error in the check's words."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = read(text)
+        except ValueError:
+            value = text  # not a number: the check says what was expected
+        try:
+            return check(flag, value)
+        except ValueError as error:
+            raise argparse.ArgumentError(None, str(error)) from None
+
+    return parse
+
+
+def add_option(parser: argparse.ArgumentParser, name: str, **changed: Any) -> None:
+    """Offer an attribute of `Config` as an option; `changed` may hold another ``default`` or ``help``."""
+    option = next(option for option in fields(Config) if option.name == name)
+    flag, known = "--" + name.replace("_", "-"), option.metadata
+    default, help = changed.get("default", option.default), changed.get("help", known["help"])
+    parser.add_argument(
+        flag,
+        type=reader(flag, known["read"], known["check"]),
+        default=default,
+        metavar=known["metavar"],
+        help=help if default is None else f"{help} (default: {default})",
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Offer every attribute of `Config` as an option."""
     for option in fields(Config):
-        help, default = option.metadata["help"], "" if option.default is None else f" (default: {option.default})"
-        parser.add_argument(flag(option.name), metavar=option.metadata["metavar"], help=help + default)
+        add_option(parser, option.name)
+        parser.set_defaults(**{option.name: None})  # see `given_options`
 
 
-def given_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the attributes of `Config` that were given as options; a wrong value is an error of the parser."""
-    given = {}
-    for option in fields(Config):
-        text = getattr(options, option.name)
-        if text is not None:
-            try:
-                value = option.metadata["read"](text)
-            except ValueError:
-                value = text  # not a number: the check says what was expected
-            try:
-                _check(option, flag(option.name), value)
-            except ValueError as error:
-                parser.error(str(error))
-            given[option.name] = value
-    return given
-
-
-def _check(option: Field, name: str, value: Any) -> None:
-    if value is not None or option.default is not None:  # None is the default of the options that may be absent
-        option.metadata["check"](name, value)
+def given_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the attributes of `Config` that were given as options."""
+    given = {option.name: getattr(options, option.name) for option in fields(Config)}
+    return {name: value for name, value in given.items() if value is not None}

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..engine.backend import Array
 from ..engine.model import SequenceClassifier
-from .interrupt import Stopped
+from .interrupt import Stopped, interruption
 from .launcher import forget, launched
 
 Made = TypeVar("Made")
@@ -42,14 +42,14 @@ class Ranks:
     Attributes
     ----------
     rank, size : the number of this process, from 0, and how many there are
-    stop : whether this rank has been asked to stop; after `average`, whether any rank has
     """
 
     def __init__(self, comm: Any = None) -> None:
         self._comm = comm
         self.rank: int = 0 if comm is None else comm.rank
         self.size: int = 1 if comm is None else comm.size
-        self.stop = False
+        self._came: Callable[[], int] = int  # 0: no signal
+        self._agreed = False
         self._message = np.empty(0)
 
     def share(self, batch: Array) -> tuple[Array, float]:
@@ -63,8 +63,8 @@ class Ranks:
     def average(self, model: SequenceClassifier, loss: Array, weight: float) -> Array:
         """Turn the gradient of each rank's share into the gradient of the batch; return the loss of the batch.
 
-        With b_r of the B samples on rank r, the mean over the batch is ``sum_r (b_r / B) mean_r``. `stop` travels in
-        the same message, so every rank learns after the same step that one of them has been asked to stop. A rank
+        With b_r of the B samples on rank r, the mean over the batch is ``sum_r (b_r / B) mean_r``. Whether a signal has
+        come travels in the same message, so every rank learns after the same step that one of them is to stop. A rank
         alone has nothing to send.
 
         Parameters
@@ -83,10 +83,10 @@ class Ranks:
             message[-2] = weight * loss
         else:
             message[:] = 0
-        message[-1] = self.stop
+        message[-1] = self._came() > 0
         self._sum(message)
         model.gradient[...] = message[:-2]
-        self.stop = bool(message[-1])
+        self._agreed = bool(message[-1])
         return message[-2]
 
     @contextmanager
@@ -98,9 +98,19 @@ class Ranks:
                 stack.enter_context(contextlib.redirect_stderr(nowhere))
             yield
 
-    def highest(self, number: int) -> int:
-        """Return the highest `number` of all ranks."""
-        return number if self._comm is None else max(self._comm.allgather(number))
+    @contextmanager
+    def interruption(self) -> Iterator[None]:
+        """Note the signals that come in the block, for `stopped` and `signal`, so that no step is left half done."""
+        with interruption() as self._came:
+            yield
+
+    def stopped(self) -> bool:
+        """Return whether to stop after this step; several ranks agree on it in `average`, one alone decides now."""
+        return self._agreed if self.size > 1 else self._came() > 0
+
+    def signal(self) -> int:
+        """Return a signal that has come to any rank, the highest number of them, or 0; all ranks must call it."""
+        return self._came() if self._comm is None else max(self._comm.allgather(self._came()))
 
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's `value` on every rank; the values of the other ranks are ignored."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 from .. import __version__
 from ..engine.backend import get_backend
 from . import checkpoint, data, history
-from .checkpoint import CheckpointError
+from .checkpoint import Checkpoint, CheckpointError
 from .config import Config
 from .data import Dataset, DataUnavailable
 from .files import flush_folder, remove_leftovers, replace_file
@@ -32,7 +33,12 @@ FILES = (checkpoint.NAME, history.NAME, CONFIG, *FIGURES)
 
 @contextlib.contextmanager
 def open_run(
-    given: dict[str, Any], out: Path | None, ranks: Ranks, *, resume: bool = False, data_home: Path | None = None
+    given: dict[str, Any],
+    out: str | Path | None,
+    ranks: Ranks,
+    *,
+    resume: bool = False,
+    data_home: str | Path | None = None,
 ) -> Iterator[Trainer]:
     """Yield a trainer on every rank, in a folder that no other run can claim during the block.
 
@@ -54,15 +60,13 @@ def open_run(
         CuPy, the checkpoint, the data or a file cannot be used.
     """
     with contextlib.ExitStack() as held:
-        folder, new = ranks.first(lambda: held.enter_context(claim(out, resume)))
+        folder, new = ranks.first(lambda: held.enter_context(claim(None if out is None else Path(out), resume)))
         try:
             trainer = _prepare(given, folder, ranks, resume, data_home)
         except BaseException:
             if ranks.rank == 0 and new:
-                (folder / CONFIG).unlink(missing_ok=True)
-                held.close()
-                with contextlib.suppress(OSError):  # another run has claimed it at this moment
-                    folder.rmdir()
+                with contextlib.suppress(OSError):  # the first error says more
+                    (folder / CONFIG).unlink(missing_ok=True)
             raise
         yield trainer
 
@@ -70,6 +74,8 @@ def open_run(
 @contextlib.contextmanager
 def claim(out: Path | None, resume: bool) -> Iterator[tuple[Path, bool]]:
     """Yield the folder for the results, and whether it is new; no other process can claim it during the block.
+
+    Afterwards the folders that were made for it are removed, if they are empty.
 
     Raises
     ------
@@ -79,23 +85,28 @@ def claim(out: Path | None, resume: bool) -> Iterator[tuple[Path, bool]]:
         There is nothing to resume.
     """
     if out and resume and not out.is_dir():
-        raise CheckpointError(f"there is no checkpoint {out / checkpoint.NAME}: leave --resume out to start a new run")
+        raise CheckpointError(f"there is no checkpoint {out / checkpoint.NAME} to resume: start a new run")
     with contextlib.ExitStack() as held:
+        new: list[Path] = []
+        held.callback(_remove_empty, new)
         try:
-            folder, new = (out, _make(out)) if out else (_new_folder(Path("runs", time.strftime(STAMP))), True)
+            if out:
+                _make(out, new)
+            folder = out or _new_folder(Path("runs", time.strftime(STAMP)), new)
             held.enter_context(locked(folder / LOCK))
         except Locked:
-            raise ValueError(f"another run is working in {out}: wait until it ends, or choose another --out") from None
+            raise ValueError(f"another run is working in {out}: wait until it ends, or choose another folder") from None
         except OSError as error:
             reason = error.strerror
             if isinstance(error, FileExistsError):
                 reason = f"{error.filename} is a file, or a link to a folder that is not there"
-            where, advice = (f"--out {out}", "") if out else ("the folder runs", "; choose another folder with --out")
-            raise ValueError(f"{where} cannot be written to: {reason}{advice}") from error
+            raise ValueError(
+                f"the folder {out or 'runs'} cannot be written to: {reason}; choose another folder"
+            ) from error
         _check_content(folder, resume)
         for name in FILES:
             remove_leftovers(folder / name)
-        yield folder, new
+        yield folder, folder in new
 
 
 def _check_content(folder: Path, resume: bool) -> None:
@@ -103,33 +114,46 @@ def _check_content(folder: Path, resume: bool) -> None:
     there = [name for name in FILES if (folder / name).exists()]
     begun = {checkpoint.NAME, CONFIG} & {*there}
     if resume and not begun:
-        advice = "choose another --out" if there else "leave --resume out to start a new run"
-        raise CheckpointError(f"there is no checkpoint {folder / checkpoint.NAME}: {advice}")
+        advice = "start a new run in another folder" if there else "start a new run"
+        raise CheckpointError(f"there is no checkpoint {folder / checkpoint.NAME} to resume: {advice}")
     if there and not resume:
-        advice = "add --resume to go on with a run, or choose" if begun else "choose"
-        raise ValueError(f"{folder} already holds {there[0]}: {advice} another --out")
+        advice = "resume its run, or choose" if begun else "choose"
+        raise ValueError(f"{folder} already holds {there[0]}: {advice} another folder")
 
 
-def _make(folder: Path) -> bool:
-    """Make a folder and return True, or return False if it is there already."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise
-        return False
-    flush_folder(folder.parent)
-    return True
+def _make(folder: Path, new: list[Path]) -> None:
+    """Make a folder and its parents, unless they are there, and add those that were made to the front of `new`."""
+    for place in (*reversed([parent for parent in folder.parents if not os.path.exists(parent)]), folder):
+        try:
+            place.mkdir()
+        except FileExistsError:
+            if not place.is_dir():
+                raise
+        else:
+            new.insert(0, place)
+            flush_folder(place.parent)
 
 
-def _new_folder(wanted: Path) -> Path:
-    """Make a folder of this name, or with -2, -3, … after it, and return its path."""
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove those of the folders that are empty, each before the folder that it is in."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # it is in use, or removed already
+            folder.rmdir()
+
+
+def _new_folder(wanted: Path, new: list[Path]) -> Path:
+    """Make a folder of this name, or with -2, -3, … after it, and return its path; `new` as in `_make`."""
     numbered = (Path(f"{wanted}-{number}") for number in itertools.count(2))
-    return next(folder for folder in itertools.chain([wanted], numbered) if _make(folder))
+    for folder in itertools.chain([wanted], numbered):
+        _make(folder, new)
+        if folder in new:
+            break
+    return folder
 
 
-def _prepare(given: dict[str, Any], folder: Path, ranks: Ranks, resume: bool, data_home: Path | None) -> Trainer:
-    saved = ranks.broadcast(resume and (folder / checkpoint.NAME).exists())
+def _prepare(given: dict[str, Any], folder: Path, ranks: Ranks, resume: bool, data_home: str | Path | None) -> Trainer:
+    path = folder / checkpoint.NAME
+    saved = ranks.first(lambda: checkpoint.read(path) if resume and path.exists() else None)
     config = ranks.first(lambda: _configure(given, folder, resume, saved))
     dataset = ranks.first(lambda: _load(config, data_home, saved))
     config = replace(config, data=dataset.name)
@@ -137,7 +161,7 @@ def _prepare(given: dict[str, Any], folder: Path, ranks: Ranks, resume: bool, da
     def start() -> Trainer:
         trainer = Trainer(config, dataset, folder, ranks)
         if saved:
-            trainer.resume()
+            trainer.resume(saved)
         if ranks.rank == 0:
             text = json.dumps({"minigru": __version__, **asdict(config)}, indent=2) + "\n"
             replace_file(folder / CONFIG, lambda file: file.write(text.encode()))
@@ -146,9 +170,11 @@ def _prepare(given: dict[str, Any], folder: Path, ranks: Ranks, resume: bool, da
     return ranks.each(start)
 
 
-def _configure(given: dict[str, Any], folder: Path, resume: bool, saved: bool) -> Config:
+def _configure(given: dict[str, Any], folder: Path, resume: bool, saved: Checkpoint | None) -> Config:
     if saved:
-        config = checkpoint.resumed(folder / checkpoint.NAME, given)
+        asked = {name: value for name, value in given.items() if (name, value) != ("data", "auto")}
+        config = replace(saved.config, **asked)
+        saved.check(config)
     elif resume:
         config = Config(**_read_config(folder) | given)  # nothing has been computed with the options of that run
         print(f"{folder} holds no checkpoint yet: its run starts from the beginning.", file=sys.stderr)
@@ -167,12 +193,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
         return asdict(Config(**stored))
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = f"there is no checkpoint in {folder}, and its {CONFIG} is not that of a run ({type(error).__name__})"
-        raise CheckpointError(f"{reason}: choose another --out, without --resume") from error
+        raise CheckpointError(f"{reason}: start a new run in another folder") from error
 
 
-def _load(config: Config, data_home: Path | None, saved: bool) -> Dataset:
+def _load(config: Config, data_home: str | Path | None, saved: Checkpoint | None) -> Dataset:
     try:
         return data.load(config.data, data_home, config.dtype)
     except DataUnavailable as error:
-        advice = "" if saved else ", or use --data digits"  # a run goes on with the data that it began with
+        advice = "" if saved else ", or use the data 'digits'"  # a run goes on with the data that it began with
         raise DataUnavailable(error.reason, f"{error.remedy}{advice}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,9 @@ from ..engine.backend import Array
 from ..engine.loss import SoftmaxCrossEntropy
 from ..engine.model import SequenceClassifier
 from . import checkpoint, history
-from .checkpoint import FREE, CheckpointError
+from .checkpoint import Checkpoint, CheckpointError
 from .config import Config
 from .data import Dataset
-from .interrupt import interruption
 from .parallel import Ranks
 
 READ_EVERY = 100  # steps between two looks at the loss on the CPU; once per epoch on a GPU, which each look makes wait
@@ -53,8 +51,8 @@ class Trainer:
         CuPy was asked for and cannot be used.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, out: Path, ranks: Ranks | None = None) -> None:
-        self.config, self.dataset, self.out, self.ranks = config, dataset, out, ranks or Ranks()
+    def __init__(self, config: Config, dataset: Dataset, out: str | Path, ranks: Ranks | None = None) -> None:
+        self.config, self.dataset, self.out, self.ranks = config, dataset, Path(out), ranks or Ranks()
         if self.ranks.size > 1 and config.backend != "numpy":
             raise ValueError(
                 f"backend is {config.backend!r} for {self.ranks.size} ranks, which would share one GPU; "
@@ -111,16 +109,16 @@ class Trainer:
             A file cannot be written.
         """
         quiet = quiet or self.ranks.rank > 0
-        with interruption() as interrupted, np.errstate(over="ignore", invalid="ignore"):
+        with self.ranks.interruption(), np.errstate(over="ignore", invalid="ignore"):
             while self.epoch < self.config.epochs:
-                seconds, images = self._train_epoch(interrupted, quiet)
+                seconds, images = self._train_epoch(quiet)
                 completed = len(self._losses) == self._batches
                 if completed:
                     self._complete_epoch(seconds, images)
                 self.save()
                 if completed and not quiet:
                     print(history.describe(self.history, self.config.epochs), flush=True)
-                self.stopped_by = self.ranks.highest(interrupted())
+                self.stopped_by = self.ranks.signal()
                 if self.stopped_by:
                     return self.epoch == self.config.epochs
         return True
@@ -154,8 +152,8 @@ class Trainer:
             checkpoint.save(path, self.model, self.adam, self.config, self.epoch, state, self._losses, results)
             history.save(self.out / history.NAME, self.history)
 
-    def resume(self) -> None:
-        """Go back to where the checkpoint in `out` was written.
+    def resume(self, saved: Checkpoint | None = None) -> None:
+        """Go back to where a checkpoint was written: `saved`, or the one in `out`.
 
         Raises
         ------
@@ -165,15 +163,8 @@ class Trainer:
         OSError
             The history cannot be written.
         """
-        saved = checkpoint.read(self.out / checkpoint.NAME)
-        for name, expected in vars(self.config).items():
-            came = getattr(saved.config, name)
-            if name not in FREE and came != expected:
-                raise CheckpointError(f"{saved.path} was made with {name} = {came!r}; expected {expected!r}")
-        if saved.epoch > self.config.epochs:
-            raise CheckpointError(
-                f"{saved.path} has completed {saved.epoch} epochs; expected at most {self.config.epochs}"
-            )
+        saved = saved or checkpoint.read(self.out / checkpoint.NAME)
+        saved.check(self.config)
         done = len(saved.losses)
         if done >= self._batches or saved.steps != saved.epoch * self._batches + done:
             raise CheckpointError(f"{saved.path} is damaged: its epoch, its steps and its losses contradict each other")
@@ -185,7 +176,7 @@ class Trainer:
         if self.ranks.rank == 0:
             history.save(path, rows)  # a killed run may have left it behind the checkpoint, or ahead
 
-    def _train_epoch(self, interrupted: Callable[[], int], quiet: bool) -> tuple[float, int]:
+    def _train_epoch(self, quiet: bool) -> tuple[float, int]:
         """Do the steps of this epoch that are not done yet, or those before a signal; return seconds and images."""
         config, ranks, backend = self.config, self.ranks, self.model.backend
         B, images, batches = config.batch_size, len(self._x), self._batches
@@ -201,9 +192,8 @@ class Trainer:
             for batch in range(first, batches):
                 self.adam.lr = SCHEDULES[config.schedule](config.lr, self.adam.t, config.epochs * batches)
                 mine, weight = ranks.share(order[batch * B : (batch + 1) * B])
-                ranks.stop = bool(interrupted())
                 losses[batch] = self.step(self._x[mine], self._y[mine], weight)
-                stop = ranks.stop if ranks.size > 1 else bool(interrupted())  # only several ranks have to agree
+                stop = ranks.stopped()
                 done = batch + 1
                 bar.update()
                 if done == batches or done - read == read_every or stop:

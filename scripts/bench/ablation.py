@@ -81,10 +81,17 @@ ABLATIONS: dict[str, Undo] = {"F6": transpose_each_time, "F7": leave_arrays_unal
 def parse_args() -> argparse.Namespace:
     """Return the options."""
     parser = cli.Parser(description=__doc__)
-    add, positive = parser.add_argument, cli.positive
-    add("--batch", type=positive, nargs="+", default=[32, 128, 512], metavar="B", help="batch sizes (32 128 512)")
-    add("--rounds", type=positive, default=15, metavar="N", help="rounds in which every model is timed (15)")
-    add("--threads", type=positive, default=1, metavar="N", help="BLAS threads (1)")
+    add, whole = parser.add_argument, cli.whole
+    add(
+        "--batch",
+        type=whole("--batch"),
+        nargs="+",
+        default=[32, 128, 512],
+        metavar="B",
+        help="batch sizes (32 128 512)",
+    )
+    add("--rounds", type=whole("--rounds"), default=15, metavar="N", help="rounds in which every model is timed (15)")
+    add("--threads", type=whole("--threads"), default=1, metavar="N", help="BLAS threads (1)")
     add("--json", type=cli.output_file, metavar="FILE", help="write all figures to this file")
     return parser.parse_args()
 

@@ -32,7 +32,8 @@ from step_profile import profile_section
 from steps import draw, steps_section
 
 from minigru import cli
-from minigru.engine.backend import BACKENDS, Backend, BackendUnavailable, get_backend
+from minigru.engine.backend import Backend, BackendUnavailable, get_backend
+from minigru.training.config import add_option
 from minigru.training.files import replace_file
 
 ON_GPU = ("steps", "length", "width")
@@ -58,22 +59,24 @@ examples:
 def parse_args() -> argparse.Namespace:
     """Return the options."""
     parser = cli.Parser(description=__doc__, epilog=EPILOG)
-    positive, output = cli.positive, cli.output_file
+    whole, output = cli.whole, cli.output_file
     add = parser.add_argument
-    add("--backend", choices=BACKENDS, default="numpy", help="cupy needs an NVIDIA GPU (numpy)")
-    add("--batch", type=positive, nargs="+", metavar="B", help="batch sizes (32 128 512, and 4096 on a GPU)")
-    add("--length", type=positive, default=28, metavar="T", help="steps of a sequence (28)")
-    add("--inputs", type=positive, default=28, metavar="D", help="inputs per step (28)")
-    add("--hidden-size", type=positive, default=128, metavar="H", help="hidden units (128)")
-    add("--rounds", type=positive, default=15, metavar="N", help="rounds in which every baseline is timed (15)")
-    add("--threads", type=positive, nargs="+", metavar="N", help="numbers of threads (1, and one per core)")
-    add("--ranks", type=int, metavar="N", help="processes under mpiexec (2); 0 for none")
+    add_option(parser, "backend")
+    add("--batch", type=whole("--batch"), nargs="+", metavar="B", help="batch sizes (32 128 512, and 4096 on a GPU)")
+    add("--length", type=whole("--length"), default=28, metavar="T", help="steps of a sequence (28)")
+    add("--inputs", type=whole("--inputs"), default=28, metavar="D", help="inputs per step (28)")
+    add_option(parser, "hidden_size")
+    add(
+        "--rounds", type=whole("--rounds"), default=15, metavar="N", help="rounds in which every baseline is timed (15)"
+    )
+    add("--threads", type=whole("--threads"), nargs="+", metavar="N", help="numbers of threads (1, and one per core)")
+    add("--ranks", type=whole("--ranks", 0), metavar="N", help="processes under mpiexec (2); 0 for none")
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="sections to run (all)")
-    add("--seed", type=cli.seed, default=0, metavar="N", help="seed of the weights and the batches (0)")
+    add_option(parser, "seed", help="seed of the weights and the batches")
     add("--json", type=output, metavar="FILE", help="write all figures to this file")
     add("--plot", type=output, metavar="FILE", help="draw the training steps to this PNG file")
     options = parser.parse_args()
-    if options.ranks is not None and (options.ranks == 1 or options.ranks < 0):
+    if options.ranks == 1:
         parser.error(f"--ranks is {options.ranks}; expected at least 2, or 0 for none")
     if options.ranks == 0 and options.only and "ranks" in options.only:
         parser.error("--only ranks needs --ranks 2 or more")

@@ -22,6 +22,7 @@ from minigru import BackendUnavailable, SequenceClassifier, cli, get_backend
 from minigru.experiments import tasks, trace
 from minigru.experiments.tasks import Sentences
 from minigru.plots import story as story_plots
+from minigru.training.config import add_option
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -211,10 +212,13 @@ def parse_args() -> argparse.Namespace:
     parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
     cli.figure_options(parser)
     option = parser.add_argument
-    option("--steps", type=cli.positive, default=1500, metavar="N", help="training batches of 32 (default: 1500)")
-    option("--hidden-size", type=cli.positive, default=32, metavar="H", help="units of each model (default: 32)")
-    option("--lr", type=cli.rate, default=3e-3, metavar="RATE", help="learning rate of Adam (default: 3e-3)")
-    option("--tests", type=cli.positive, default=1000, metavar="N", help="test sentences per distance (default: 1000)")
+    option(
+        "--steps", type=cli.whole("--steps"), default=1500, metavar="N", help="training batches of 32 (default: 1500)"
+    )
+    add_option(parser, "hidden_size", default=32)
+    add_option(parser, "lr", default=3e-3)
+    tests = "test sentences per distance (default: 1000)"
+    option("--tests", type=cli.whole("--tests"), default=1000, metavar="N", help=tests)
     option("--sentence", default=SENTENCE, metavar="TEXT", help=f"sentence to draw (default: {SENTENCE!r})")
     return parser.parse_args()
 

@@ -38,7 +38,9 @@ def parse_args() -> argparse.Namespace:
         "checkpoint", type=cli.path, metavar="CHECKPOINT", help="checkpoint.npz of a run, or its folder"
     )
     cli.figure_options(parser)
-    parser.add_argument("--index", type=int, default=0, metavar="N", help="test image to read (default: 0)")
+    parser.add_argument(
+        "--index", type=cli.whole("--index", 0), default=0, metavar="N", help="test image to read (default: 0)"
+    )
     return parser.parse_args()
 
 

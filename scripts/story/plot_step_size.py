@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from minigru import cli, gradcheck, reference
 from minigru.plots import story as story_plots
+from minigru.training.config import add_option
 from minigru.training.files import replace_file
 
 T, B, D, H = 6, 3, 4, 5
@@ -73,7 +74,7 @@ def main() -> int:
         metavar="FILE",
         help="file of the figure (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=cli.seed, default=0, metavar="N", help="of the random arrays (default: 0)")
+    add_option(parser, "seed", help="seed of the random arrays")
     options = parser.parse_args()
     curves, elementwise = measure(options.seed)
     print("method              smallest error     at h = 1e-5     largest h within twice the smallest error")

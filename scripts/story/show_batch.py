@@ -7,6 +7,7 @@ import numpy as np
 from minigru import BackendUnavailable, cli, get_backend
 from minigru.plots import digits as digit_plots
 from minigru.training import data
+from minigru.training.config import add_option
 from minigru.training.data import DataUnavailable
 
 EXAMPLES = """
@@ -21,8 +22,8 @@ def main() -> int:
     """Draw a batch, print its labels, and write the figure."""
     parser = cli.Parser(description=__doc__, epilog=EXAMPLES)
     cli.figure_options(parser)
-    parser.add_argument("--data", choices=data.DATA, default="auto", help="data set (default: auto)")
-    parser.add_argument("--batch-size", type=cli.positive, default=16, metavar="B", help="images (default: 16)")
+    add_option(parser, "data")
+    add_option(parser, "batch_size", default=16, help="images")
     options = parser.parse_args()
     if options.batch_size > LARGEST:
         parser.error(f"--batch-size is {options.batch_size}; expected at most {LARGEST}, so that each image is visible")

@@ -24,6 +24,7 @@ import numpy as np
 from minigru import BackendUnavailable, SequenceClassifier, cli, get_backend
 from minigru.experiments import tasks, trace
 from minigru.plots import story as story_plots
+from minigru.training.config import add_option
 
 EXAMPLES = """
 examples:
@@ -89,10 +90,11 @@ def parse_args() -> argparse.Namespace:
     cli.figure_options(parser)
     lengths = [5, 10, 20, 28, 50, 100, 200, 784]
     option = parser.add_argument
-    option("--lengths", type=cli.positive, nargs="+", default=lengths, metavar="T", help=f"steps (default: {lengths})")
-    option("--steps", type=cli.positive, default=500, metavar="N", help="training batches of 32 (default: 500)")
-    option("--hidden-size", type=cli.positive, default=32, metavar="H", help="units of each model (default: 32)")
-    option("--lr", type=cli.rate, default=5e-3, metavar="RATE", help="learning rate of Adam (default: 5e-3)")
+    steps = f"steps (default: {lengths})"
+    option("--lengths", type=cli.whole("--lengths"), nargs="+", default=lengths, metavar="T", help=steps)
+    option("--steps", type=cli.whole("--steps"), default=500, metavar="N", help="training batches of 32 (default: 500)")
+    add_option(parser, "hidden_size", default=32)
+    add_option(parser, "lr", default=5e-3)
     option("--curriculum", action="store_true", help="begin with short sequences, reach T after 70 %% of the batches")
     options = parser.parse_args()
     options.lengths = sorted(set(options.lengths))

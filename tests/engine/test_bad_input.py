@@ -149,12 +149,39 @@ def test_backward_before_forward(call):
         call()
 
 
-def test_backward_after_a_prediction_is_refused(rng):
+def test_backward_after_a_prediction_is_refused():
     classifier = model()
     classifier.loss(XB, [0, 1])
     classifier.predict(XB)
+    with pytest.raises(ValueError, match="y runs"):
+        classifier.loss(XB, [0, K])
     with pytest.raises(RuntimeError, match="without a loss just before it"):
         classifier.backward()
+
+
+class Full(minigru.Backend):
+    """A backend that has no room for long sequences."""
+
+    def empty(self, shape, dtype):
+        if len(shape) == 3 and shape[0] > T + 1:
+            raise MemoryError
+        return super().empty(shape, dtype)
+
+
+def test_a_forward_without_room_leaves_the_one_before():
+    layer = minigru.GRU(1, 1, Full(**vars(minigru.get_backend("numpy"))))
+    layer.forward(np.ones((T, B, 1)))
+    dx, _ = layer.backward(np.ones((B, 1)))
+    with pytest.raises(MemoryError):
+        layer.forward(np.ones((T + 2, B, 1)))
+    assert np.array_equal(layer.backward(np.ones((B, 1)))[0], dx)
+
+
+def test_probabilities_of_huge_logits():
+    classifier = model()
+    classifier.params["linear.W"][...] = 0
+    classifier.params["linear.b"] = [1e4, -1e4, 1e4]
+    assert np.allclose(classifier.predict_proba(XB), [0.5, 0, 0.5])
 
 
 NAN_BH, NAN_BK = np.full((B, H), np.nan), np.full((B, K), np.nan)

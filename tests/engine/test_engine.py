@@ -169,10 +169,15 @@ def test_only_the_latest_sizes_keep_their_buffers():
     try:
         for T in reversed(range(60, 80)):
             gru.forward(np.ones((T, 8, 2)))
+            gru.backward(np.ones((8, 64)))
             used.append(tracemalloc.get_traced_memory()[0])
+        for T in range(1, 9):  # they push the others out, although they go forward only
+            gru.forward(np.ones((T, 8, 2)))
+        used.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert used[-1] < used[3]
+    assert used[-2] < used[3]
+    assert used[-1] < used[0]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
@@ -249,7 +254,7 @@ def test_training_steps_of_the_model_equal_the_reference(cell, label_dtype, rng)
     p = {name.partition(".")[2]: view.copy() for name, view in model.params.items()}
     moments = {name: (0.0, 0.0) for name in p}
     adam = minigru.Adam(model, lr=0.1)
-    for t, B in enumerate((3, 3, 2, 3), start=1):
+    for t, B in enumerate((4, 4, 3, 4), start=1):
         x, y = rng.standard_normal((B, T, D)), rng.integers(K, size=B).astype(label_dtype)
         states, caches = FORWARD[cell](x.transpose(1, 0, 2), np.zeros((B, H)), p)
         logits, linear_cache = reference.linear(states[-1], p)
@@ -368,6 +373,8 @@ def test_seed_fixes_the_weights_and_memory_is_kept_at_first():
         assert 0.75 * fan_in**-0.5 < abs(block).max() <= fan_in**-0.5
     for layer in (minigru.GRU, minigru.RNN, minigru.Linear):
         assert np.array_equal(layer(2, 3).vector, layer(2, 3, rng=0).vector)
+    assert not np.array_equal(one.params["linear.W"], other.params["linear.W"])
+    assert not one.gradient.any()
     seeded = minigru.SequenceClassifier(2, 3, 4, rng=np.random.default_rng(0))
     assert np.array_equal(minigru.SequenceClassifier(2, 3, 4).vector, seeded.vector)
 
@@ -406,6 +413,6 @@ def test_a_vanished_gradient_is_zero_and_not_subnormal(cell, rng):
     layer.forward(rng.standard_normal((600, 4, 3)))
     dx = np.abs(layer.backward(dlast=np.ones((4, 16)))[0])
     assert (dx[:300] == 0).all()
-    assert dx[-1].any()
+    assert dx[-120:].any(axis=(1, 2)).all()  # 0.75^120 is 1e-15, which is not vanished
     subnormal = ((dx > 0) & (dx < np.finfo(np.float32).tiny)).any(axis=(1, 2))
     assert subnormal.sum() <= 16

@@ -42,12 +42,12 @@ BAD = [
     (gates, ["{rnn}"], "is a plain RNN, which has no gates"),
     (gates, ["{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
     (show_batch, ["--data", "digits", "--batch-size", "101"], "--batch-size is 101; expected at most 100"),
-    (show_batch, ["--seed", "-1"], "-1 is negative"),
+    (show_batch, ["--seed", "-1"], "--seed is -1; expected a whole number, at least 0"),
     (agreement, ["--sentence", "the walrus slept"], "'walrus' is not in the vocabulary"),
     (vanishing_gradient, ["--lr", "nan"], "--lr"),
     (vanishing_gradient, ["--lengths", "1"], "--lengths contains 1; expected 2 and more"),
     (vanishing_gradient, ["--lengths", "1000000000"], "--lengths contains 1000000000; expected at most 10,000"),
-    (vanishing_gradient, ["--steps", "0"], "0 is not positive"),
+    (vanishing_gradient, ["--steps", "0"], "--steps is 0; expected a whole number, at least 1"),
 ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from minigru import gradcheck
+from minigru.gradcheck import cases
 
 POINT = {"a": np.array([[0.5, -1.0], [2.0, 0.1]]), "b": np.array([1.5])}
 
@@ -103,6 +104,10 @@ def test_report_shows_every_array_and_names_the_oracles_that_it_fails():
         assert line.endswith(verdict)
 
 
+def rows(*names):
+    return [dataclasses.replace(gradcheck.compare(KNOWN, KNOWN)[0], name=name) for name in names]
+
+
 TWO, THREE = ({"a": np.ones(n)} for n in (2, 3))
 BAD = [
     (lambda: gradcheck.complex_step(known, {"a": np.ones(2, "float32")}), "a has dtype float32; expected float64"),
@@ -128,6 +133,20 @@ BAD = [
     (lambda: gradcheck.directional(known, POINT, {"z": np.ones(1)}), "direction has 'z' of shape"),
     (lambda: gradcheck.directional(known, POINT, {"b": np.ones(2)}), r"direction has 'b' of shape \(2,\)"),
     (lambda: gradcheck.report([], 1e-8), "rows is empty; expected at least one"),
+    (lambda: gradcheck.report({"central": rows("a")}, 1e-8), "tolerance is by 'error', rows by 'central'; expected"),
+    (lambda: gradcheck.report({"one": rows("a"), "two": rows("a")}, {"one": 1}), "by 'one', rows by 'one', 'two'"),
+    (lambda: gradcheck.report(rows("a"), -1), "tolerance is -1; expected a finite number at least 0"),
+    (
+        lambda: gradcheck.report({"one": rows("a", "b"), "two": rows("a")}, {"one": 1, "two": 1}),
+        r"the rows of 'two' are of \['a'\]; expected \['a', 'b'\], as those of 'one'",
+    ),
+    (lambda: cases.recurrent("lstm", 1, 1, 1, 1), "cell is 'lstm'; expected one of 'gru', 'rnn'"),
+    (lambda: cases.recurrent("gru", 1, 1, 1, 0), "H is 0; expected a whole number, at least 1"),
+    (lambda: cases.linear(1, 1.5, 1), "D is 1.5; expected a whole number"),
+    (lambda: cases.loss(1, 0), "K is 0"),
+    (lambda: cases.model("rnn", 1, 1, 1, 1, 0), "K is 0"),
+    (lambda: cases.model("rnn", 1, 1, 1, 1, 1, -1), "steps is -1; expected a whole number, at least 0"),
+    (lambda: cases.linear(1, 2, 3).engine({"W": np.ones(3), "b": np.ones(3), "x": np.ones((1, 2))}), "W has shape"),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pandas as pd
 import pytest
 import train_mnist
 from calling import assert_one_sentence, call
-from helpers import CELLS
 
+from minigru.engine.gru import GRU
+from minigru.engine.model import CELLS
 from minigru.training import checkpoint, data
 from minigru.training.checkpoint import CheckpointError
 from minigru.training.config import Config
@@ -44,7 +46,7 @@ def arrays_of(folder):
 def test_a_run_of_format_1_resumes_to_the_same_numbers(dataset, tmp_path):
     shutil.copytree(FORMAT_1, tmp_path / "parts")
     (tmp_path / "whole").mkdir()
-    config = checkpoint.resumed(tmp_path / "parts" / checkpoint.NAME, {})
+    config = checkpoint.read(tmp_path / "parts" / checkpoint.NAME).config
     whole, parts = (Trainer(config, dataset, tmp_path / name) for name in ("whole", "parts"))
     parts.resume()
     assert (parts.epoch, parts.adam.t) == (1, 6)
@@ -62,7 +64,7 @@ def test_a_run_of_format_1_resumes_to_the_same_numbers(dataset, tmp_path):
 def test_load_model_returns_the_model_that_was_saved(model, dataset, tmp_path):
     trainer = Trainer(Config(data="digits", hidden_size=3, limit=64, epochs=1, model=model), dataset, tmp_path)
     trainer.run(quiet=True)
-    for path in (tmp_path, tmp_path / checkpoint.NAME):
+    for path in (tmp_path, tmp_path / checkpoint.NAME, str(tmp_path), str(tmp_path / checkpoint.NAME)):
         loaded, config = checkpoint.load_model(path)
         np.testing.assert_array_equal(loaded.vector, trainer.model.vector)
         assert config == trainer.config
@@ -72,6 +74,18 @@ def test_load_model_returns_the_model_that_was_saved(model, dataset, tmp_path):
     np.testing.assert_array_equal(checkpoint.load_model(tmp_path)[0].vector, trainer.model.vector)
 
 
+def test_a_new_cell_needs_no_entry_here(dataset, tmp_path, monkeypatch):
+    class Other(GRU):
+        """A cell that only the engine knows."""
+
+    monkeypatch.setitem(CELLS, "other", Other)
+    config = Config(data="digits", hidden_size=3, limit=64, epochs=1)
+    object.__setattr__(config, "model", "other")  # the option is declared with the cells that there were
+    trainer = Trainer(config, dataset, str(tmp_path))
+    trainer.run(quiet=True)
+    assert trainer.model.cell.__class__ is Other
+
+
 def meta(**change):
     def damage(folder):
         arrays = arrays_of(folder)
@@ -79,6 +93,12 @@ def meta(**change):
         save_arrays(folder / checkpoint.NAME, arrays)
 
     return damage
+
+
+def generator(change):
+    state = np.random.default_rng(0).bit_generator.state
+    change(state)
+    return meta(generator=state)
 
 
 def array(name, change):
@@ -135,16 +155,20 @@ DAMAGE = {
     "other epoch": (meta(epoch=1), "contradict each other"),
     "no generator": (meta(generator=None), "is damaged"),
     "other generator": (meta(generator={"bit_generator": "MT19937"}), "is damaged"),
+    "negative state": (generator(lambda state: state["state"].update(state=-1)), "is damaged"),
+    "negative increment": (generator(lambda state: state["state"].update(inc=-1)), "is damaged"),
+    "huge increment": (generator(lambda state: state["state"].update(inc=2**200)), "is damaged"),
+    "list of states": (meta(generator=[]), "is damaged"),
     "huge state": (meta(generator=np.random.default_rng(0).bit_generator.state | {"uinteger": 2**300}), "is damaged"),
     "huge epoch": (huge_epoch, "its epoch and its results contradict each other"),
-    "huge K": (array("linear.b", lambda b: np.zeros(10**6, np.float32)), "its arrays are not those of a model"),
+    "huge K": (meta(num_classes=10**12), "its arrays are not those of a model"),
     "huge D": (meta(input_size=10**12), "its arrays are not those of a model with D = 1000000000000"),
     "wrong K": (meta(num_classes=0), "num_classes is 0"),
     "short weight": (array("linear.W", lambda W: W[:-1]), "is of another model: linear.W is float32 (7, 10); expected"),
     "other dtype": (array("gru.W_r", np.float64), "is of another model: gru.W_r is float64"),
     "no weight": (array("gru.W_r", lambda W: None), "is of another model: gru.W_r is missing"),
-    "scalar": (array("gru.W_u", lambda W: np.array(1.0)), "its arrays are not those of a model"),
-    "no bias": (array("linear.b", lambda b: None), "'linear.b' is missing"),
+    "scalar": (array("gru.W_u", lambda W: np.array(1.0)), "is of another model: gru.W_u is float64 ()"),
+    "no bias": (array("linear.b", lambda b: None), "linear.b is missing"),
     "NaN": (array("adam.m", lambda m: m * np.nan), "adam.m holds numbers that are not finite"),
     "no losses": (array("losses", lambda losses: None), "'losses' is missing"),
     "NaN in losses": (array("losses", lambda losses: np.array([np.nan])), "losses is not a list of finite losses"),
@@ -205,8 +229,21 @@ def test_a_refused_checkpoint_changes_nothing_in_the_trainer(run, dataset, tmp_p
     assert (trainer.epoch, trainer.adam.t) == (0, 0)
 
 
-@pytest.mark.parametrize(("name", "value"), [("lr", 0.5), ("epochs", 1)])
-def test_a_trainer_of_another_configuration_does_not_resume(name, value, run, dataset):
-    trainer = Trainer(Config(**vars(CONFIG) | {name: value}), dataset, run)
-    with pytest.raises(CheckpointError, match=f"expected .*{value}"):
-        trainer.resume()
+@pytest.mark.parametrize(
+    ("made", "wanted", "words"),
+    [
+        ({}, {"lr": 0.5}, "lr is 0.5, but .* was made with 0.001: keep 0.001, or"),
+        ({}, {"epochs": 1}, "epochs is 1; expected at least 2"),
+        ({}, {"epochs": 3, "schedule": "cosine"}, "epochs is 3, but .* was made with 2"),
+        ({"schedule": "cosine"}, {"epochs": 3}, "epochs is 3, but .* was made with 2"),
+    ],
+)
+def test_a_trainer_and_the_script_refuse_another_configuration_alike(made, wanted, words, dataset, tmp_path):
+    config = vars(CONFIG) | {"limit": 32} | made
+    Trainer(Config(**config), dataset, tmp_path).run(quiet=True)
+    with pytest.raises(CheckpointError, match=words):
+        Trainer(Config(**config | wanted), dataset, tmp_path).resume()
+    options = [f"--{name}={value}" for name, value in wanted.items()]
+    result = call(train_mnist, "--out", tmp_path, "--resume", *options)
+    assert_one_sentence(result, 2)
+    assert re.search(words, result.stderr)

@@ -156,4 +156,4 @@ def test_a_place_for_runs_that_is_a_file_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("mine", "utf-8")
     result = call(train_mnist, *QUICK)
-    assert_one_sentence(result, 2, "the folder runs cannot be written to", "choose another folder with --out")
+    assert_one_sentence(result, 2, "the folder runs cannot be written to", "choose another folder")

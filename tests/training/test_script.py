@@ -126,7 +126,7 @@ WRONG = [
     (["--seed", "-1"], "--seed is -1; expected a whole number, at least 0"),
     (["--limit", "0"], "--limit is 0"),
     (["--limit", "100000"], "limit is 100000; expected at most the 1437 training images"),
-    (["--threads", "0"], "--threads: 0 is not positive"),
+    (["--threads", "0"], "--threads is 0; expected a whole number, at least 1"),
     (["--resume"], "--resume needs --out DIR"),
     (["--out", ""], "--out: it is empty"),
 ]
@@ -145,6 +145,15 @@ def test_the_configuration_checks_its_options_too(name, value):
         Config(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [("hidden_size", np.int64(8), 8), ("lr", np.float32(0.5), 0.5), ("clip_norm", np.float64(1), 1.0), ("lr", 1, 1.0)],
+)
+def test_a_configuration_holds_plain_numbers_that_json_can_hold(name, value, kept):
+    found = json.loads(json.dumps(vars(Config(**{name: value}))))[name]
+    assert (found, type(found)) == (kept, type(kept))
+
+
 def test_help_teaches():
     result = call(train_mnist, "--help")
     assert result.returncode == 0
@@ -153,10 +162,10 @@ def test_help_teaches():
 
 
 REFUSED = [
-    (["--epochs", "1"], "--epochs is 1; expected at least 2"),
-    (["--model", "rnn"], "--model is rnn, but", "was made with gru"),
-    (["--hidden-size", "8"], "--hidden-size is 8, but", "was made with 16"),
-    (["--lr", "0.5"], "--lr is 0.5, but"),
+    (["--epochs", "1"], "epochs is 1; expected at least 2"),
+    (["--model", "rnn"], "model is 'rnn', but", "was made with 'gru'"),
+    (["--hidden-size", "8"], "hidden_size is 8, but", "was made with 16"),
+    (["--lr", "0.5"], "lr is 0.5, but"),
 ]
 
 
@@ -169,13 +178,29 @@ def test_resume_with_another_recipe_is_refused(arguments, words, run):
 
 def test_results_and_files_of_mine_are_never_overwritten(run, tmp_path):
     before = content(run[0])
-    assert_one_sentence(call(train_mnist, *QUICK, "--out", run[0]), 2, "already holds checkpoint.npz", "--resume")
+    assert_one_sentence(call(train_mnist, *QUICK, "--out", run[0]), 2, "already holds checkpoint.npz", "resume its run")
     assert content(run[0]) == before
     (tmp_path / "config.json").write_text("mine")
     assert_one_sentence(call(train_mnist, *QUICK, "--out", tmp_path), 2, "already holds config.json")
     assert content(tmp_path) == {"config.json": b"mine"}
     below = tmp_path / "config.json" / "out"
-    assert_one_sentence(call(train_mnist, *QUICK, "--out", below), 2, f"--out {below} cannot be written to: Not a dir")
+    assert_one_sentence(
+        call(train_mnist, *QUICK, "--out", below), 2, f"the folder {below} cannot be written to: Not a dir"
+    )
+
+
+@pytest.mark.parametrize("out", ["p/q/r", "there/p/q", "p/" + 300 * "q"])
+def test_a_run_that_cannot_begin_leaves_no_folder(out, tmp_path):
+    (tmp_path / "there").mkdir()
+    assert call(train_mnist, *QUICK, "--limit", "100000", "--out", tmp_path / out).returncode == 2
+    assert [*tmp_path.rglob("*")] == [tmp_path / "there"]
+
+
+def test_what_cannot_be_removed_does_not_hide_why_a_run_cannot_begin(tmp_path, monkeypatch):
+    full = Mock(side_effect=OSError(errno.EIO, "no disk"))
+    for name in ("unlink", "rmdir"):
+        monkeypatch.setattr(f"pathlib.Path.{name}", full)
+    assert_one_sentence(call(train_mnist, *QUICK, "--limit", "100000", "--out", tmp_path / "o"), 2, "limit is 100000")
 
 
 def test_two_runs_in_the_same_second_get_two_folders(tmp_path, monkeypatch):
@@ -212,8 +237,8 @@ def test_runs_that_is_no_folder_is_one_sentence(there, tmp_path, monkeypatch):
         (tmp_path / "runs").touch()
     else:
         (tmp_path / "runs").symlink_to("nowhere")
-    assert_one_sentence(call(train_mnist, *QUICK), 2, "the folder runs cannot be written to", "with --out")
-    assert_one_sentence(call(train_mnist, *QUICK, "--out", "runs"), 2, "--out runs cannot be written to")
+    assert_one_sentence(call(train_mnist, *QUICK), 2, "the folder runs cannot be written to", "choose another")
+    assert_one_sentence(call(train_mnist, *QUICK, "--out", "runs"), 2, "the folder runs cannot be written to")
 
 
 @pytest.mark.parametrize("options", [(), ("--lr", "1e-3")], ids=["the same", "another rate"])
@@ -221,7 +246,7 @@ def test_a_run_without_a_checkpoint_starts_again(options, tmp_path):
     first = call(train_mnist, *QUICK, "--lr", "1e-3" if not options else "1e38", "--epochs", "1", "--out", tmp_path)
     assert first.returncode == (1 if options else 0)
     (tmp_path / "checkpoint.npz").unlink(missing_ok=True)
-    assert_one_sentence(call(train_mnist, *QUICK, *options, "--out", tmp_path), 2, "add --resume")
+    assert_one_sentence(call(train_mnist, *QUICK, *options, "--out", tmp_path), 2, "resume its run")
     again = call(train_mnist, *options, "--out", tmp_path, "--resume")
     assert (again.returncode, again.stderr.count("\n")) == (0, 1)
     assert "starts from the beginning" in again.stderr
@@ -229,7 +254,7 @@ def test_a_run_without_a_checkpoint_starts_again(options, tmp_path):
     assert (stored["hidden_size"], stored["epochs"], stored["lr"]) == (16, 1, 1e-3)
 
 
-CIRCLES = [((), "leave --resume out"), (("curves.png",), "choose another --out"), (("config.json",), "another --out")]
+CIRCLES = [((), "start a new run"), (("curves.png",), "in another folder"), (("config.json",), "in another folder")]
 
 
 @pytest.mark.parametrize(("names", "words"), CIRCLES)
@@ -285,7 +310,7 @@ def test_without_network_mnist_is_one_sentence_and_auto_goes_on(tmp_path, monkey
     reading, error = result.stderr.splitlines()
     assert reading.startswith("Reading MNIST")
     assert "could not be fetched (OSError: no route to host)" in error
-    assert "--data digits" in error
+    assert "or use the data 'digits'" in error
     assert not (tmp_path / "o").exists()
     result = call(train_mnist, *options)
     assert result.returncode == 0, result.stderr

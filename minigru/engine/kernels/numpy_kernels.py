@@ -48,12 +48,12 @@ def gru_memory_backward(
     keep = np.subtract(1, gamma_u, out=scratch)
     change = np.subtract(c_tilde, c_prev, out=dz_u)
     dgamma_u = np.multiply(dc, change, out=change)  # (dG4)
-    half = np.multiply(dgamma_u, gamma_u, out=dgamma_u)
-    np.multiply(half, keep, out=dz_u)  # (dG1)
-    slope = np.multiply(c_tilde, c_tilde, out=dz_c)
-    np.subtract(1, slope, out=slope)
-    np.multiply(gamma_u, slope, out=slope)
-    np.multiply(dc, slope, out=dz_c)  # (dG4) (dG3)
+    product = np.multiply(dgamma_u, gamma_u, out=dgamma_u)
+    np.multiply(product, keep, out=dz_u)  # (dG1)
+    square = np.multiply(c_tilde, c_tilde, out=dz_c)
+    slope = np.subtract(1, square, out=square)
+    product = np.multiply(gamma_u, slope, out=slope)
+    np.multiply(dc, product, out=dz_c)  # (dG4) (dG3)
     np.multiply(dc, keep, out=dc_prev)  # (dG4)
 
 
@@ -62,9 +62,9 @@ def gru_reset_backward(dc_prev: Array, dz_r: Array, drc: Array, gamma_r: Array, 
 
     Overwrites drc.
     """
-    slope = np.subtract(1, gamma_r, out=dz_r)
-    np.multiply(rc, slope, out=slope)
-    np.multiply(drc, slope, out=dz_r)  # (dG3) (dG2)
+    closed = np.subtract(1, gamma_r, out=dz_r)
+    product = np.multiply(rc, closed, out=closed)
+    np.multiply(drc, product, out=dz_r)  # (dG3) (dG2)
     term = np.multiply(drc, gamma_r, out=drc)
     np.add(dc_prev, term, out=dc_prev)  # (dG3)
 
@@ -83,8 +83,8 @@ def rnn_state(a: Array) -> None:
 
 def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
     """Go from the activation of the plain RNN back to its pre-activation."""
-    slope = np.multiply(a, a, out=dz_a)
-    np.subtract(1, slope, out=slope)
+    square = np.multiply(a, a, out=dz_a)
+    slope = np.subtract(1, square, out=square)
     np.multiply(da, slope, out=dz_a)  # (dR1)
 
 
@@ -131,9 +131,9 @@ def adam(
     np.multiply(g, g, out=scratch)
     np.multiply(scratch, 1 - beta2, out=scratch)
     np.add(v, scratch, out=v)  # (A2)
-    np.divide(v, correction2, out=scratch)  # (A4)
-    np.sqrt(scratch, out=scratch)
-    np.add(scratch, eps, out=scratch)
-    np.divide(m, scratch, out=scratch)  # (A5)
-    np.multiply(scratch, lr / correction1, out=scratch)  # (A3)
-    np.subtract(theta, scratch, out=theta)  # (A5)
+    v_hat = np.divide(v, correction2, out=scratch)  # (A4)
+    root = np.sqrt(v_hat, out=v_hat)
+    divisor = np.add(root, eps, out=root)
+    quotient = np.divide(m, divisor, out=divisor)
+    change = np.multiply(quotient, lr / correction1, out=quotient)  # (A3)
+    np.subtract(theta, change, out=theta)  # (A5)
