@@ -46,7 +46,7 @@ def test_the_recurrence_is_one_kernel_up_to_the_largest_size(dtype, largest, dev
 
 def test_a_training_step_has_as_many_kernels_as_the_documents_say(device):
     page = (ROOT / "docs" / "gpu.md").read_text("utf-8")
-    table = page.split("| kernels per step |\n")[1].split("\n\n")[0].splitlines()[1:]
+    table = page.split("| kernels per training step |\n")[1].split("\n\n")[0].splitlines()[1:]
     counted, (x, y) = [], baselines.make_batch(28, 2, 28, 0)
     for kind in baselines.gpu_engines(device):
         engine = kind(baselines.initial(28, 128, 0))
