@@ -137,6 +137,13 @@ def test_clipping(gradient, norm, clipped, dtype):
     assert np.allclose(layer.gradient, clipped, rtol=1e-6, atol=0)
 
 
+def test_clipping_of_a_gradient_that_is_not_finite_is_silent():
+    layer = quadratic(3)
+    layer.gradient[...] = [np.inf, 1, -np.inf]
+    assert not np.isfinite(minigru.clip_by_global_norm(layer, 1.0))
+    assert not np.isfinite(layer.gradient).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -179,8 +179,11 @@ def test_a_forward_without_room_leaves_the_one_before():
 
 def test_probabilities_of_huge_logits():
     classifier = model()
+    assert classifier.logits(XB).dtype == "float32"
     classifier.params["linear.W"][...] = 0
     classifier.params["linear.b"] = [1e4, -1e4, 1e4]
+    assert np.allclose(classifier.predict_proba(XB), [0.5, 0, 0.5])
+    classifier.logits = lambda x, batch_size: np.array([[1e4, 0, 1e4], [0, -1e4, 0]])
     assert np.allclose(classifier.predict_proba(XB), [0.5, 0, 0.5])
 
 
