@@ -180,7 +180,7 @@ def expect_length(model: SequenceClassifier, T: int, rng: np.random.Generator) -
         The model has no gates, or T is not a whole number from 2 up.
     """
     if "gru.b_u" not in model.params:
-        raise ValueError("the model is a plain RNN, which has no gates; expected one with cell 'gru'")
+        raise ValueError("the model has no bias gru.b_u; expected one with cell 'gru'")
     spans = rng.uniform(1, max(checks.whole("T", T, 2) - 1, 1), model.cell.hidden_size)
     model.params["gru.b_u"][...] = model.backend.to_device((-np.log(spans)).astype(model.dtype))
 

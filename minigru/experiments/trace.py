@@ -41,7 +41,7 @@ def gates(model: SequenceClassifier, x: ArrayLike, c_0: np.ndarray | None = None
         The model has no gates, or x or c_0 has another shape, is not real or not finite.
     """
     if _cell(model) != "gru":
-        raise ValueError("the model is a plain RNN, which has no gates; expected one with cell 'gru'")
+        raise ValueError(f"the model has the cell {_cell(model)!r}; expected 'gru', the cell with these gates")
     steps = _time_major(model, x)
     c_0 = _zeros(model, steps) if c_0 is None else _reals("c_0", c_0, (steps.shape[1], model.cell.hidden_size))
     with np.errstate(over="ignore"):  # exp(-z) may overflow; the sigmoid is then 0, as it should be

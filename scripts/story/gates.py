@@ -48,7 +48,9 @@ def load(options: argparse.Namespace) -> tuple[SequenceClassifier, Config, Datas
     """Return a trained GRU, the configuration of its run, and the images."""
     model, config = load_model(options.checkpoint, options.backend)
     if config.model != "gru":
-        raise ValueError(f"{options.checkpoint} is a plain RNN, which has no gates; expected a run of a GRU")
+        raise ValueError(
+            f"{options.checkpoint} has the cell {config.model!r}; expected a run of a GRU, whose gates are drawn"
+        )
     dataset = data.load(config.data)
     if not 0 <= options.index < len(dataset.x_test):
         raise ValueError(f"--index is {options.index}; expected 0 to {len(dataset.x_test) - 1}, one of the test images")

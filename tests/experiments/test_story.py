@@ -39,7 +39,7 @@ BAD = [
     (predict, ["{run}", "--image", "{tmp}/none.png"], "{tmp}/none.png does not exist"),
     (predict, ["{run}", "--image", "{tmp}/blank.png"], "blank.png: the picture is blank"),
     (predict, ["{run}", "--image", ""], "--image: it is empty"),
-    (gates, ["{rnn}"], "is a plain RNN, which has no gates"),
+    (gates, ["{rnn}"], "has the cell 'rnn'; expected a run of a GRU"),
     (gates, ["{run}", "--index", "360"], "--index is 360; expected 0 to 359"),
     (show_batch, ["--data", "digits", "--batch-size", "101"], "--batch-size is 101; expected at most 100"),
     (show_batch, ["--seed", "-1"], "--seed is -1; expected a whole number, at least 0"),

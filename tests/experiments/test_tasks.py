@@ -79,7 +79,9 @@ BAD = {
     "does not begin with a subject": lambda rng: tasks.sentence("the that cat"),
     "'that cat' does not begin": lambda rng: tasks.sentence("that cat"),
     "'' does not begin": lambda rng: tasks.sentence(""),
-    "plain RNN, which has no gates": lambda rng: tasks.expect_length(SequenceClassifier(2, 2, 2, "rnn"), 5, rng),
+    "the model has no bias gru.b_u; expected": lambda rng: tasks.expect_length(
+        SequenceClassifier(2, 2, 2, "rnn"), 5, rng
+    ),
     "T is 1": lambda rng: tasks.expect_length(SequenceClassifier(2, 2, 2), 1, rng),
 }
 
