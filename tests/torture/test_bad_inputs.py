@@ -204,7 +204,7 @@ CALLS = {
         lambda x, y, **k: tasks.fit(minigru.SequenceClassifier(D, H, K), [(x, y)], name="a", **k),
         dict(x=BATCH, y=[0, 2], steps=1, lr=0.1),
     ),
-    "as_digit": (lambda **k: images.as_digit(**k), dict(brightness=np.eye(9), side=28)),
+    "as_digit": (lambda **k: images.as_digit(**k), dict(brightness=np.pad(np.ones((9, 3)), 9), side=28)),
 }  # fmt: skip
 TOO_LARGE = ("size", "hidden", "classes", "features", "n", "T", "K", "D", "H", "B", "distance", "side", "step", "steps")
 
