@@ -82,7 +82,7 @@ def test_784_steps_do_not_underflow(rng):
         (lambda model, x: trace.gates(model, x[0]), r"x has shape \(7, 4\); expected \(B, T, 4\)"),
         (lambda model, x: trace.gates(model, x * np.nan), "x holds NaN"),
         (lambda model, x: trace.gradient_norms(model, x, [0, 1, K]), "y runs from 0 to 3"),
-        (lambda model, x: trace.gates(SequenceClassifier(D, H, K, "rnn"), x), "the model is a plain RNN"),
+        (lambda model, x: trace.gates(SequenceClassifier(D, H, K, "rnn"), x), "the model has the cell 'rnn'"),
     ],
 )
 def test_bad_input_is_named(call, message, rng):
