@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import math
 import pickle
 from dataclasses import dataclass, replace
@@ -133,6 +132,8 @@ def _import_cupy() -> ModuleType:
 
 def _installed_wheels() -> list[str]:
     """Return the wheels of CuPy that pip lists, whether or not they can be imported."""
+    import importlib.metadata  # which takes as long as the rest of this module
+
     names = {str(wheel.name).lower() for wheel in importlib.metadata.distributions() if wheel.name}
     return sorted(name for name in names if name.startswith("cupy-cuda"))
 
