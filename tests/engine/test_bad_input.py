@@ -117,6 +117,7 @@ BAD = {
     "labels floats": (lambda: LOSS().forward(np.ones((B, K)), [0.0, 1.0]), "labels has dtype float64"),
     "labels bool": (lambda: LOSS().forward(np.ones((B, K)), [True, False]), "labels has dtype bool"),
     "model x": (lambda: model().loss(X[0], [0, 0]), r"x has shape \(2, 4\); expected \(B, T, 4\)"),
+    "model x too large": (lambda: model().loss(XB * 1e300, [0, 0]), "a number too large for float32"),
     "model y": (lambda: model().loss(XB, [0, 1, 2]), r"y has shape \(3,\); expected \(2,\)"),
     "model y high": (lambda: model().loss(XB, [0, K]), "y runs from 0 to 3; expected integers from 0 to 2"),
     "predict": (lambda: model().predict(np.ones((B, T))), "x has shape"),

@@ -162,6 +162,19 @@ def test_what_a_call_returns_belongs_to_the_caller(cell, rng):
     assert np.isfinite(layer.backward(copies[3])[0]).all()
 
 
+def test_the_sizes_of_four_lengths_are_kept_and_no_more_samples_than_a_part_has():
+    backend = recording()
+    model = minigru.SequenceClassifier(2, 3, 2, backend=backend)
+    for T in (1, 2, 3, 4):
+        model.cell.forward(np.ones((T, 3, 2)))
+    made = len(backend.handed_out)
+    for T in (1, 2, 3, 4):
+        model.cell.forward(np.ones((T, 3, 2)))
+    assert len(backend.handed_out) == made
+    model.predict(np.ones((7, 4, 2)), batch_size=3)
+    assert {array.shape[1] for array in backend.handed_out if array.ndim == 3} == {3, 1}
+
+
 def test_only_the_latest_sizes_keep_their_buffers():
     gru = minigru.GRU(2, 64)
     used = []
@@ -312,13 +325,17 @@ def test_parameters_are_views_of_one_vector_and_assignment_writes_into_it():
     for value, error in (
         (np.ones(4), r"linear.b has shape \(4,\); expected \(3,\)"),
         ([1, 2, np.nan], "linear.b holds"),
+        ([1e300, 0, 0], "for float32"),
     ):
         with pytest.raises(ValueError, match=error):
             model.params["linear.b"] = value
-    with pytest.raises(KeyError, match=r"linear[.]c"):
-        model.params["linear.c"] = [1, 2, 3]
-    with pytest.raises(TypeError, match="cannot be removed"):
+    for name in ("linear.c", 3, ["linear.b"]):
+        with pytest.raises(KeyError, match=r"is not a name here; expected one of gru[.]W_u, gru[.]b_u, "):
+            model.params[name] = [1, 2, 3]
+    with pytest.raises(TypeError, match=r"'linear[.]b' cannot be removed"):
         del model.params["linear.b"]
+    model.grads["linear.b"] = [4, 5, 6]
+    assert np.array_equal(model.gradient[-3:], [4, 5, 6])
     assert np.array_equal(model.vector[-3:], [0, 1, 2])
 
 
@@ -373,7 +390,7 @@ def test_seed_fixes_the_weights_and_memory_is_kept_at_first():
         assert 0.75 * fan_in**-0.5 < abs(block).max() <= fan_in**-0.5
     for layer in (minigru.GRU, minigru.RNN, minigru.Linear):
         assert np.array_equal(layer(2, 3).vector, layer(2, 3, rng=0).vector)
-    assert not np.array_equal(one.params["linear.W"], other.params["linear.W"])
+    assert not any(np.array_equal(one.params[name], other.params[name]) for name in ("gru.W_u", "linear.W"))
     assert not one.gradient.any()
     seeded = minigru.SequenceClassifier(2, 3, 4, rng=np.random.default_rng(0))
     assert np.array_equal(minigru.SequenceClassifier(2, 3, 4).vector, seeded.vector)

@@ -78,7 +78,7 @@ def assert_stopped(signum, status, folder, said):
     if signum == signal.SIGKILL:
         assert status in (0, -signum)
     elif status == 128 + signum:  # the run had begun: it has saved, and said so
-        assert said.count("\n") <= 3 + 1, said  # the lines of three epochs
+        assert said.count("\n") <= 3 + 2, said  # the lines of three epochs, the accuracy, and the sentence
         assert "Traceback" not in said
     elif status == -signum:  # before the script could ask for the signal, or while Python ends
         assert "config.json" not in names(folder) or "Results:" in said, said
