@@ -83,7 +83,9 @@ def in_ci(command: str) -> bool:
 
 def test_commands_are_found():
     assert len(PARTS) > 15
-    assert {"pytest -n auto", 'pip install -e ".[test]"', "python scripts/check_gradients.py --dtype float32"} <= {*PARTS}
+    assert {"pytest -n auto", 'pip install -e ".[test]"', "python scripts/check_gradients.py --dtype float32"} <= {
+        *PARTS
+    }
     assert not in_ci("python scripts/check_gradients.py --dtype float32")
     assert not in_ci('pip install -e ".[everything]"')
     assert in_ci("python scripts/check_gradients.py")
