@@ -39,7 +39,7 @@ def central_difference(f: Function, arrays: Arrays, h: float = 1e-5) -> Arrays:
         There is no array; an array is not float64, not finite or empty; h is not a positive number; or f did not
         return one real number.
     """
-    h = _step(h)
+    h = checks.number("h", h, 0, above=True)
     return _each_element(arrays, lambda moved: (_real(f(moved(h))) - _real(f(moved(-h)))) / (2 * h))
 
 
@@ -49,7 +49,7 @@ def complex_step(f: Function, arrays: Arrays, h: float = 1e-30) -> Arrays:
     f must be analytic and accept complex arrays, as the functions of `minigru.reference` do. If f returns a real
     number, it has dropped the derivative, and a ValueError is raised. Otherwise as `central_difference`.
     """
-    h = _step(h)
+    h = checks.number("h", h, 0, above=True)
     return _each_element(arrays, lambda moved: _complex(f(moved(1j * h))).imag / h)
 
 
@@ -102,10 +102,10 @@ def directional(
         return f({**arrays, **moved})
 
     if method == "complex":
-        h = _step(1e-30 if h is None else h)
+        h = checks.number("h", 1e-30 if h is None else h, 0, above=True)
         return _complex(along(1j * h)).imag / h
     length = _norm(np.array([_norm(d) for d in direction.values()])) or 1.0
-    h = _step(3e-4 / length if h is None else h)
+    h = checks.number("h", 3e-4 / length if h is None else h, 0, above=True)
     return (_real(along(h)) - _real(along(-h))) / (2 * h)
 
 
@@ -229,10 +229,6 @@ def report(rows: list[Row] | Mapping[str, list[Row]], tolerance: float | Mapping
 
 def _names(by_oracle: Mapping[str, object]) -> str:
     return ", ".join(map(repr, by_oracle))
-
-
-def _step(h: float) -> float:
-    return checks.number("h", h, 0, above=True)
 
 
 def _named(kind: str, arrays: Arrays) -> Arrays:
