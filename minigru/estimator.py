@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -230,6 +231,8 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
     def _check(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Sequences, np.ndarray, Any]:
         """Return valid training data without the samples of weight 0; the weights (n,) may be None."""
         self._validate_params()
+        if not reset and self.hidden_size != (H := self.model_.cell.hidden_size):
+            raise ValueError(f"hidden_size is {self.hidden_size}; expected {H}, with which the model was made")
         if y is None:
             raise ValueError("GRUClassifier requires y to be passed, but the target y is None")
         y = _check_y(y, estimator=self)
@@ -244,6 +247,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         kept = np.flatnonzero(weight)
         return take(X, kept), y[kept], weight[kept]
 
+    @np.errstate(over="ignore")  # a number too large for the dtype is an error of its own
     def _check_X(self, X: Any, reset: bool) -> Sequences:
         """Return X as sequences, an array (n, T, D) or a list; at `reset`, record which form it has."""
         dtype = (self.dtype or (np.float64, np.float32)) if reset else self.model_.dtype
@@ -262,9 +266,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         D = X[0].shape[1]
         expected = (self.step_size or D) if reset else self.model_.cell.input_size
         if expected != D:
-            raise ValueError(
-                f"X has {D} features per step, but GRUClassifier is expecting {expected} features per step"
-            )
+            raise ValueError(f"X has {D} features per step, but GRUClassifier is expecting {expected}")
         if reset:
             self._from_table: bool = from_table
             if not from_table:
@@ -300,9 +302,10 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         if weight is not None:
             weight = weight / weight.mean()  # so that the size of the steps does not depend on the scale of the weights
         steps = epochs * math.ceil(len(y) / self.batch_size)
-        rates = [SCHEDULES[schedule](self.learning_rate, step, steps) for step in range(steps)]
+        rates = (SCHEDULES[schedule](self.learning_rate, step, steps) for step in range(steps))
         try:
-            with tqdm(range(epochs), unit="epoch", disable=not self.verbose) as bar:
+            bar = tqdm(range(epochs), unit="epoch", disable=not self.verbose)
+            with bar, np.errstate(over="ignore", invalid="ignore"):  # a loss that is not finite is an error of its own
                 for _ in bar:
                     self.loss_curve_.append(self._epoch(X, y, weight, rates))
                     self.n_iter_ += 1
@@ -325,7 +328,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
             self.model_.vector[...] = best_weights
         return self
 
-    def _epoch(self, X: Sequences, y: np.ndarray, weight: np.ndarray | None, rates: list[float]) -> float:
+    def _epoch(self, X: Sequences, y: np.ndarray, weight: np.ndarray | None, rates: Iterator[float]) -> float:
         """Take the steps of one epoch, each at the next of the learning rates, and return the mean loss."""
         order = self._rng.permutation(len(y))
         total: Any = 0.0  # on the device: to read the loss of each step would make the host wait
@@ -337,7 +340,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
             self.model_.backward()
             if self.clip_norm is not None:
                 clip_by_global_norm(self.model_, self.clip_norm)
-            self._adam.lr = rates.pop(0)
+            self._adam.lr = next(rates)
             self._adam.step()
         mean = float(total) / len(y)
         if not math.isfinite(mean):
