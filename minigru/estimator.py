@@ -67,7 +67,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
     ----------
     classes_ : (K,), the labels in order
     n_features_in_ : columns of the table X, or the D of sequences
-    feature_names_in_ : (n_features_in_,), if X was a data frame
+    feature_names_in_ : the names of the columns, if X was a data frame
     n_iter_ : epochs completed
     loss_curve_ : the mean training loss of each epoch, in nats
     validation_scores_ : the accuracy on the part held out after each epoch; empty without `early_stopping`
