@@ -12,6 +12,8 @@ from ..engine.adam import SCHEDULES
 from ..engine.backend import BACKENDS
 from ..engine.model import CELLS
 from .data import DATA
+from .distort import DISTORTIONS
+from .recipes import RECIPES
 
 
 def _option(default: Any, help: str, read: Callable[[str], Any], check: Callable[[str, Any], Any], metavar: str) -> Any:
@@ -45,6 +47,7 @@ class Config:
         A value is not one that its option may have.
     """
 
+    recipe: str = _choice("article", "options that are chosen together; each may still be given", *RECIPES)
     backend: str = _choice("numpy", "array library; cupy needs an NVIDIA GPU", *BACKENDS)
     data: str = _choice("auto", "MNIST, scikit-learn's bundled digits, or auto: MNIST if it can be had", *DATA)
     model: str = _choice("gru", "recurrent layer", *CELLS)
@@ -54,9 +57,11 @@ class Config:
     lr: float = _number(1e-3, "learning rate of Adam", "RATE")
     schedule: str = _choice("constant", "how the learning rate changes during the run", *SCHEDULES)
     clip_norm: float | None = _number(None, "scale longer gradients down to this norm", "NORM", above=True)
+    distort: str = _choice("none", "how the training images are distorted, anew in every epoch", *DISTORTIONS)
     seed: int = _whole(0, "seed of the initial weights and of the order of the images", "N", low=0)
     dtype: str = _choice("float32", "floating point numbers of the engine", "float32", "float64")
     limit: int | None = _whole(None, "use only this many training images, from the first", "N")
+    holdout: int | None = _whole(None, "test on this many of the last training images, not on the test images", "N")
 
     def __post_init__(self) -> None:
         for option in fields(self):

@@ -92,6 +92,23 @@ def load(name: str = "auto", data_home: str | os.PathLike | None = None, dtype: 
         return load_digits(dtype)
 
 
+def hold_out(dataset: Dataset, images: int) -> Dataset:
+    """Return the data set with its last training images in place of the test images, to choose options with.
+
+    Raises
+    ------
+    ValueError
+        No training image would be left.
+    """
+    kept = len(dataset.x_train) - images
+    if kept < 1:
+        raise ValueError(
+            f"holdout is {images}; expected less than the {len(dataset.x_train)} training images of {dataset.name}"
+        )
+    x, y = dataset.x_train, dataset.y_train
+    return Dataset(dataset.name, x[:kept], y[:kept], x[kept:], y[kept:])
+
+
 def load_digits(dtype: Any = "float32") -> Dataset:
     """Load scikit-learn's bundled digits: 1,797 real images, T = 8, D = 8; the same 360 are always the test set."""
     import sklearn.datasets

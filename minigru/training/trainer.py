@@ -13,7 +13,7 @@ from ..engine.adam import SCHEDULES, Adam, clip_by_global_norm
 from ..engine.backend import Array
 from ..engine.loss import SoftmaxCrossEntropy
 from ..engine.model import SequenceClassifier
-from . import checkpoint, history
+from . import checkpoint, data, distort, history
 from .checkpoint import Checkpoint, CheckpointError
 from .config import Config
 from .data import Dataset
@@ -58,6 +58,8 @@ class Trainer:
                 f"backend is {config.backend!r} for {self.ranks.size} ranks, which would share one GPU; "
                 "expected 'numpy', or a run without mpiexec"
             )
+        if config.holdout is not None:
+            dataset = self.dataset = data.hold_out(dataset, config.holdout)
         available = len(dataset.x_train)
         images = config.limit or available
         if images > available:
@@ -181,6 +183,9 @@ class Trainer:
         config, ranks, backend = self.config, self.ranks, self.model.backend
         B, images, batches = config.batch_size, len(self._x), self._batches
         order = backend.to_device(self.rng.permutation(images))
+        drawn = None
+        if config.distort != "none":  # all at once: a resumed epoch, and every rank, draws the same
+            drawn = [backend.to_device(a) for a in distort.draw(config.distort, self.rng, *self._x.shape)]
         first = read = len(self._losses)
         read_every = READ_EVERY if backend.name == "numpy" else batches
         losses = backend.xp.empty(batches, self.model.dtype)
@@ -192,7 +197,10 @@ class Trainer:
             for batch in range(first, batches):
                 self.adam.lr = SCHEDULES[config.schedule](config.lr, self.adam.t, config.epochs * batches)
                 mine, weight = ranks.share(order[batch * B : (batch + 1) * B])
-                losses[batch] = self.step(self._x[mine], self._y[mine], weight)
+                x = self._x[mine]
+                if drawn is not None:
+                    x = distort.apply(backend, x, *(array[mine] for array in drawn))
+                losses[batch] = self.step(x, self._y[mine], weight)
                 stop = ranks.stopped()
                 done = batch + 1
                 bar.update()
