@@ -23,6 +23,7 @@ from .files import DamagedFile, read_arrays, save_arrays
 
 NAME = "checkpoint.npz"
 FORMAT = 3  # format 1 stored no sizes of the model, formats 1 and 2 no digest
+NEWER = {"pixels", "permuted"}  # options that checkpoints of any format may lack: images were read row by row
 
 
 class CheckpointError(RuntimeError):
@@ -169,7 +170,7 @@ def read(path: str | Path) -> Checkpoint:
         generator.state = meta["generator"]
         D, K = _sizes(meta, config, arrays)
         steps, losses, results = arrays.pop("adam.t"), arrays.pop("losses"), arrays.pop("results", None)
-        if meta["config"].keys() != asdict(config).keys():
+        if asdict(config).keys() - meta["config"].keys() - NEWER:
             raise ValueError("options are missing")
         if epoch > config.epochs:
             raise ValueError(f"epoch is {checks.shown(epoch)}; expected at most {config.epochs}")
