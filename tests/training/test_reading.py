@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import gates
 import numpy as np
 import predict
@@ -56,7 +58,7 @@ def test_a_stopped_run_of_pixels_resumes_to_the_same_numbers(model, dataset, tmp
     whole, parts = (Trainer(small(model=model), dataset, tmp_path) for _ in range(2))
     whole.run(quiet=True)
     step = parts.step
-    parts.step = lambda *batch: (step(*batch), setattr(parts.ranks, "stopped", lambda: True))[0]
+    parts.step = lambda *batch: (step(*batch), signal.raise_signal(signal.SIGINT))[0]
     assert not parts.run(quiet=True)
     again = Trainer(small(model=model), dataset, tmp_path)
     again.resume()
