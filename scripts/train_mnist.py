@@ -1,4 +1,4 @@
-"""Train a GRU to read handwritten digits, one row of pixels per step."""
+"""Train a GRU to read handwritten digits, one row of pixels per step, or one pixel (--pixels)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ examples:
   python scripts/train_mnist.py --recipe best --holdout 10000     to choose options without a look at the test images
   python scripts/train_mnist.py --data digits --epochs 30         small images that need no download
   python scripts/train_mnist.py --limit 6000 --epochs 1           a first look
+  python scripts/train_mnist.py --pixels                          784 steps of one pixel: slow, a test of long memory
   mpiexec -n 2 python scripts/train_mnist.py                      on two cores, each with half of every batch
   python scripts/train_mnist.py --out runs/a                      Ctrl-C saves …
   python scripts/train_mnist.py --out runs/a --resume             … and this goes on, to the very same numbers

@@ -137,3 +137,10 @@ def _all_finite(array: np.ndarray, dtype: np.dtype) -> bool:
     # The sum allocates nothing and is finite for nearly all finite input; only otherwise is each element tested.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum(dtype=dtype)) or np.isfinite(array.astype(dtype)).all())
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False; raise ValueError if `value` is neither."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} is {shown(value)}; expected True or False")
+    return bool(value)

@@ -23,6 +23,7 @@ from ..engine import checks
 from .files import DamagedFile, read_arrays, save_arrays
 
 DATA = ("auto", "mnist", "digits")
+SIDES = {"mnist": 28, "digits": 8}  # of an image, in pixels
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # images of each digit, 0 to 9
 TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 NETWORK_TIMEOUT = 20  # seconds to wait for a silent server

@@ -18,6 +18,7 @@ from .checkpoint import Checkpoint, CheckpointError
 from .config import Config
 from .data import Dataset
 from .parallel import Ranks
+from .reading import evaluation_batch, sequences, start_gates
 
 READ_EVERY = 100  # steps between two looks at the loss on the CPU; once per epoch on a GPU, which each look makes wait
 
@@ -65,12 +66,15 @@ class Trainer:
         if images > available:
             raise ValueError(f"limit is {images}; expected at most the {available} training images of {dataset.name}")
         self.rng = np.random.default_rng(config.seed)
-        D, K = dataset.x_train.shape[2], int(dataset.y_train.max()) + 1
+        x, x_test = sequences(dataset.x_train[:images], config), sequences(dataset.x_test, config)
+        (_, T, D), K = x.shape, int(dataset.y_train.max()) + 1
         self.model = SequenceClassifier(D, config.hidden_size, K, config.model, config.backend, config.dtype, self.rng)
+        if config.pixels:
+            start_gates(self.model, T, self.rng)
         self.adam = Adam(self.model, config.lr)
         to_device = self.model.backend.to_device
-        self._x, self._y = to_device(dataset.x_train[:images]), to_device(dataset.y_train[:images])
-        self._x_test, self._y_test = to_device(dataset.x_test), dataset.y_test
+        self._x, self._y = to_device(x), to_device(dataset.y_train[:images])
+        self._x_test, self._y_test = to_device(x_test), dataset.y_test
         self._batches = -(-images // config.batch_size)  # per epoch
         self.epoch = 0
         self._losses = np.empty(0)  # of the steps done in the current epoch
@@ -133,7 +137,9 @@ class Trainer:
         Diverged
             A score is not finite.
         """
-        logits = self.ranks.broadcast(self.model.logits(self._x_test) if self.ranks.rank == 0 else None)
+        x = self._x_test
+        logits = self.model.logits(x, evaluation_batch(x.shape[1])) if self.ranks.rank == 0 else None
+        logits = self.ranks.broadcast(logits)
         if not np.isfinite(logits).all():
             raise self._diverged("a score of a test image is not finite", self.adam.t)
         loss = SoftmaxCrossEntropy("numpy", "float64").forward(logits, self._y_test)

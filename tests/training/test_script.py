@@ -139,7 +139,9 @@ def test_a_wrong_option_is_one_sentence_and_exit_2(arguments, words, tmp_path, m
     assert [*tmp_path.glob("runs/*")] == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("lr", "fast"), ("lr", None), ("dtype", "int8"), ("seed", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("lr", "fast"), ("lr", None), ("dtype", "int8"), ("seed", 0.5), ("pixels", 1)]
+)
 def test_the_configuration_checks_its_options_too(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value!r}; expected"):
         Config(**{name: value})
