@@ -1,4 +1,4 @@
-"""Train a GRU to read handwritten digits, one row of pixels per step."""
+"""Train a GRU to read handwritten digits, one row of pixels per step, or one pixel (--pixels)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from minigru.training.trainer import Trainer
 EXAMPLES = """
 examples:
   python scripts/train_mnist.py                                   the article's recipe: 98.6 to 99.0 % in ten epochs
-  python scripts/train_mnist.py --lr 2e-3 --schedule cosine       a better recipe: about 99.1 %
+  python scripts/train_mnist.py --recipe fast                     the same accuracy in two epochs
+  python scripts/train_mnist.py --recipe best --epochs 20         distorted images, and an option of one's own
+  python scripts/train_mnist.py --recipe best --holdout 10000     to choose options without a look at the test images
   python scripts/train_mnist.py --data digits --epochs 30         small images that need no download
   python scripts/train_mnist.py --limit 6000 --epochs 1           a first look
+  python scripts/train_mnist.py --pixels                          784 steps of one pixel: slow, a test of long memory
   python scripts/train_mnist.py --ranks 2                         on two cores, each with half of every batch
   python scripts/train_mnist.py --out runs/a                      Ctrl-C saves …
   python scripts/train_mnist.py --out runs/a --resume             … and this goes on, to the very same numbers
@@ -89,7 +92,9 @@ def report(trainer: Trainer, completed: bool, command: str) -> int:
     files = [name for name in FILES if name not in FIGURES]
     try:
         _, accuracy, predictions = trainer.evaluate()
-        print(f"Test accuracy: {accuracy:.2f} % of {len(predictions):,} {printed(trainer.dataset.name)} images")
+        held_out = " held out of training" if trainer.config.holdout else ""
+        name = printed(trainer.dataset.name)
+        print(f"Test accuracy: {accuracy:.2f} % of {len(predictions):,} {name} images{held_out}")
         if trainer.ranks.rank == 0 and cli.drawn(lambda: draw(trainer, predictions)):
             files += FIGURES
     except KeyboardInterrupt as stop:

@@ -21,10 +21,10 @@ SIZES = [(1, 1, 1, 1), (1, 3, 4, 5), (2, 1, 4, 5), (2, 3, 1, 1), (6, 3, 4, 5), (
 SIZE_IDS = [f"T{T}-B{B}-D{D}-H{H}" for T, B, D, H in SIZES]
 
 
-def expected_of(cell, p, x, c_0=None, dlast=None, dstates=None):
+def expected_of(cell, p, x, c_0=None, dlast=None, dstates=None, lengths=None):
     """Return what the reference computes: the states and every gradient by name."""
     c_0 = np.zeros((x.shape[1], p[f"b_{CELLS[cell].letters[0]}"].size)) if c_0 is None else c_0
-    states, cache = FORWARD[cell](x, c_0, p)
+    states, cache = FORWARD[cell](x, c_0, p, *([] if lengths is None else [lengths]))
     total = np.zeros_like(states) if dstates is None else dstates.copy()
     total[-1] += 0 if dlast is None else dlast
     dx, dc_0, grads = BACKWARD[cell](total, cache)
@@ -106,10 +106,11 @@ def test_the_persistent_form_is_taken_where_it_fits_and_equals_the_reference(H, 
     kernel = Mock(wraps=PersistentInNumPy)
     gru = minigru.GRU(4, H, replace(recording(), persistent=kernel), dtype)
     p = randomise(gru, rng)
-    for c_0, dstates in ((None, rng.standard_normal((5, 3, H))), (rng.standard_normal((3, H)), None)):
+    given = ((None, rng.standard_normal((5, 3, H)), [2, 5, 1]), (rng.standard_normal((3, H)), None, None))
+    for c_0, dstates, lengths in given:
         x, dlast = rng.standard_normal((5, 3, 4)), rng.standard_normal((3, H))
-        states, gradients = gru.forward(x, c_0), gru.backward(dlast, dstates)
-        expected = expected_of("gru", p, x, c_0, dlast, dstates)
+        states, gradients = gru.forward(x, c_0, lengths), gru.backward(dlast, dstates)
+        expected = expected_of("gru", p, x, c_0, dlast, dstates, lengths and np.array(lengths))
         assert_equal(gru, expected, states, gradients, 1e-12 if dtype == "float64" else 1e-5)
     assert kernel.forward.called == kernel.backward.called == ((H, dtype) == (6, "float64"))
 

@@ -33,6 +33,7 @@ SMALL = {
     "check_gradients.py": "--size small",
     "bench.py": "",
     "ablation.py": "",
+    "recipes.py": "",
     "show_batch.py": "--data digits --out {folder}",
     "agreement.py": "--steps 2 --tests 2 --hidden-size 4 --out {folder}",
     "vanishing_gradient.py": "--lengths 4 --steps 2 --hidden-size 4 --out {folder}",
@@ -40,7 +41,7 @@ SMALL = {
     "predict.py": "--out {folder}",
     "make_figures.py": "--dry-run",
 }
-OPTIONS_ONLY = {"bench.py", "ablation.py"}  # their sections, which take long, run in a test of their own
+OPTIONS_ONLY = {"bench.py", "ablation.py", "recipes.py"}  # their sections, which take long, run in a test of their own
 # What .ci/run does with other names, or another test.
 KNOWN = {
     "python3 -m venv .venv",

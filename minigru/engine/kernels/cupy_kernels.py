@@ -130,14 +130,14 @@ def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
 
 
 def softmax_cross_entropy(
-    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, labels: Array, classes: Array
+    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, share: Array, labels: Array, classes: Array
 ) -> Array:
     """Return the mean cross-entropy, on the device, and compute dlogits; log_p holds the logits."""
     logits = log_p
     (B, K), REAL, LABEL = logits.shape, logits.dtype.name, labels.dtype.name
     kernel = cuda.kernel("softmax_cross_entropy", "softmax_cross_entropy", REAL=REAL, LABEL=LABEL, THREADS=THREADS)
     loss = cupy.empty((), logits.dtype)
-    arrays = (logits, cupy.ascontiguousarray(labels), dlogits, loss)
+    arrays = (logits, cupy.ascontiguousarray(labels), share, dlogits, loss)
     kernel((1,), (THREADS,), (*arrays, np.int32(B), np.int32(K)))  # (S1) (S2) (S3) (dS)
     return loss
 
