@@ -161,6 +161,7 @@ class Ranks:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 time.sleep(0.2)  # let mpiexec forward the output, which it drops when the job is aborted
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would say in a line of its own that this is Abort
                 self._comm.Abort(status if isinstance(status, int) else 1)
             raise
 

@@ -19,7 +19,7 @@ from importlib import metadata, util
 from pathlib import Path
 from types import FrameType
 
-from .interrupt import ENDING, handling
+from .interrupt import ENDING, Stopped, handling
 from .launcher import forget
 
 VARIABLE = "MINIGRU_RANK_FDS"  # descriptors that a rank inherits: stdin, stdout, stderr, a socket to the parent
@@ -61,7 +61,7 @@ def spawn(mpiexec: Path, size: int) -> int:
 
     Raises
     ------
-    RankDied
+    RankDied, Stopped
     """
     ours, theirs = socket.socketpair()
     streams = [os.dup(fd) for fd in (0, 1, 2)]
@@ -88,7 +88,7 @@ def spawn(mpiexec: Path, size: int) -> int:
     if status in STATUSES:
         return status
     if came:
-        return 128 + came[0]
+        raise Stopped(came[0])
     names = {number.value: number.name for number in signal.Signals}
     reason = f"a rank was killed by {names[status]}" if status in names else f"mpiexec ended with status {status}"
     raise RankDied(f"{reason}, so all ranks have ended; go on from the last checkpoint with --out DIR --resume")

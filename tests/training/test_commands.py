@@ -48,6 +48,7 @@ KNOWN = {
     "source .venv/bin/activate",
     "python scripts/story/plot_step_size.py",
     "mpiexec -n 2 python scripts/train_mnist.py",
+    "python scripts/train_mnist.py --ranks 2",
 }
 
 
