@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..engine.model import SequenceClassifier
@@ -11,8 +13,8 @@ ORDER_SEED = 784  # one order for everybody, whatever the seed of the run
 STEPS = 128 * 784  # steps of all sequences that are computed at a time in an evaluation, which bounds the buffers
 
 
-def sequences(images: np.ndarray, config: Config) -> np.ndarray:
-    """Return images (n, rows, columns) as the sequences (n, T, D) that a model of this configuration reads.
+def sequences(images: Any, config: Config) -> Any:
+    """Return images (n, rows, columns), of NumPy or CuPy, as the sequences (n, T, D) that a model reads.
 
     The images themselves, or with ``config.pixels`` T = rows * columns steps of D = 1: the rows one after another, or
     with ``config.permuted`` the same pixels in the order that `pixel_order` returns.
@@ -20,7 +22,7 @@ def sequences(images: np.ndarray, config: Config) -> np.ndarray:
     if not config.pixels:
         return images
     pixels = images.reshape(len(images), -1, 1)
-    return pixels[:, pixel_order(pixels.shape[1])] if config.permuted else pixels
+    return pixels[:, pixel_order(pixels.shape[1]).tolist()] if config.permuted else pixels
 
 
 def pixel_order(T: int) -> np.ndarray:

@@ -66,8 +66,8 @@ class Trainer:
         if images > available:
             raise ValueError(f"limit is {images}; expected at most the {available} training images of {dataset.name}")
         self.rng = np.random.default_rng(config.seed)
-        x, x_test = sequences(dataset.x_train[:images], config), sequences(dataset.x_test, config)
-        (_, T, D), K = x.shape, int(dataset.y_train.max()) + 1
+        x, x_test = dataset.x_train[:images], sequences(dataset.x_test, config)
+        (_, T, D), K = x_test.shape, int(dataset.y_train.max()) + 1
         self.model = SequenceClassifier(D, config.hidden_size, K, config.model, config.backend, config.dtype, self.rng)
         if config.pixels:
             start_gates(self.model, T, self.rng)
@@ -206,7 +206,7 @@ class Trainer:
                 x = self._x[mine]
                 if drawn is not None:
                     x = distort.apply(backend, x, *(array[mine] for array in drawn))
-                losses[batch] = self.step(x, self._y[mine], weight)
+                losses[batch] = self.step(sequences(x, config), self._y[mine], weight)
                 stop = ranks.stopped()
                 done = batch + 1
                 bar.update()
