@@ -110,7 +110,7 @@ class SequenceClassifier(Flat):
         Parameters
         ----------
         x : array_like (B, T, D), batch first, finite real numbers
-        batch_size : how many sequences are computed at a time, which bounds the size of the buffers
+        batch_size : at most how many sequences are computed at a time (F11), which bounds the size of the buffers
         lengths : array_like (B,), integers from 1 to T, where the sequences end (not with the RNN); None stands for T
 
         Raises
@@ -120,12 +120,13 @@ class SequenceClassifier(Flat):
             not B integers from 1 to T.
         """
         x, ended = self._check(x, lengths)
-        batch_size = checks.whole("batch_size", batch_size)
+        batch_size = min(checks.whole("batch_size", batch_size), self.backend.cached_rows)
         self._loss_is_latest = False
         logits = self.backend.empty((len(x), self.num_classes), self.dtype)
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            logits[part] = self._forward(x[part], None if ended is None else ended[:, part])
+            state = self.cell._last(x[part].transpose(1, 0, 2), None if ended is None else ended[:, part])
+            logits[part] = self.linear._forward(state)
         return self.backend.to_host(logits)
 
     def predict_proba(self, x: Any, batch_size: int = 1000, lengths: Any = None) -> np.ndarray:

@@ -175,6 +175,15 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
         """Twin of `forward` inside the engine: no validation, and the states are a buffer of the layer."""
         raise NotImplementedError
 
+    def _last(self, x: Array, ended: Array | None) -> Array:
+        """Return the last state alone, (B, H), a buffer of the layer, from zeros: a few steps at a time."""
+        steps, state = max(1, self.backend.cached_rows // x.shape[1]), None
+        for t in range(0, len(x), steps):
+            some = slice(t, t + steps)
+            state = self._forward(x[some], state, None if ended is None else ended[some])[-1]  # (F11)
+        assert state is not None
+        return state
+
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
         """Twin of `backward` inside the engine: no validation, and both gradients are buffers of the layer."""
         raise NotImplementedError

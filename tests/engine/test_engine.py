@@ -176,6 +176,18 @@ def test_the_sizes_of_four_lengths_are_kept_and_no_more_samples_than_a_part_has(
     assert {array.shape[1] for array in backend.handed_out if array.ndim == 3} == {3, 1}
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_prediction_goes_a_few_steps_at_a_time(cell, rng):
+    backend = replace(recording(), cached_rows=6)
+    few, whole = (minigru.SequenceClassifier(2, 3, 2, cell, each, "float64") for each in (backend, "numpy"))
+    x = rng.standard_normal((8, 5, 2))
+    lengths = rng.integers(1, 6, size=8) if cell == "gru" else None
+    expected = whole.linear.forward(whole.cell.forward(x.transpose(1, 0, 2), lengths=lengths)[-1])
+    assert relative(few.logits(x, lengths=lengths), expected) < 1e-12
+    assert relative(few.logits(x[:2], lengths=None if lengths is None else lengths[:2]), expected[:2]) < 1e-12
+    assert max(len(array) for array in backend.handed_out if array.ndim == 3) == 3 + 1  # steps, and the initial state
+
+
 def test_only_the_latest_sizes_keep_their_buffers():
     gru = minigru.GRU(2, 64)
     used = []

@@ -92,9 +92,9 @@ _adam = cupy.ElementwiseKernel(
 )
 
 
-def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, c_prev: Array) -> None:
-    """Compute both gates, which hold z_u and z_r on entry, and rc = gamma_r * c_prev."""
-    _gru_gates(c_prev, gamma_u, gamma_r, rc)
+def gru_gates(gates: Array, rc: Array, c_prev: Array) -> None:
+    """Compute both gates, (2, B, H), which hold z_u and z_r on entry, and rc = gamma_r * c_prev."""
+    _gru_gates(c_prev, gates[0], gates[1], rc)
 
 
 def gru_memory(c: Array, c_tilde: Array, gamma_u: Array, c_prev: Array) -> None:

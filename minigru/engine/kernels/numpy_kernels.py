@@ -20,11 +20,10 @@ def sigmoid(z: Array, out: Array) -> None:
     np.add(out, 0.5, out=out)  # (F3)
 
 
-def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, c_prev: Array) -> None:
-    """Compute both gates from their pre-activations, and the memory that passes the reset gate."""
-    z_u, z_r = gamma_u, gamma_r
-    sigmoid(z_u, out=gamma_u)  # (G1)
-    sigmoid(z_r, out=gamma_r)  # (G2)
+def gru_gates(gates: Array, rc: Array, c_prev: Array) -> None:
+    """Compute gamma_u and gamma_r, (2, B, H), from their pre-activations, and the memory that passes the reset gate."""
+    z, (_, gamma_r) = gates, gates
+    sigmoid(z, out=gates)  # (G1) (G2) (F12)
     np.multiply(gamma_r, c_prev, out=rc)  # (G3)
 
 
