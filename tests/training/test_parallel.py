@@ -274,8 +274,9 @@ def test_ranks_started_by_the_flag_are_one_program(signum, tmp_path):
     assert b"\repoch 1:   0%" in said
     assert said.count(f"Go on: python {SCRIPT} --ranks 2 --out {tmp_path / 'a'} --resume".encode()) == 1
     assert b"Traceback" not in said
-    assert mpirun(2, SCRIPT, "--out", tmp_path / "a", "--resume", start=start_by_flag).returncode == 0
-    assert mpirun(2, SCRIPT, *DIGITS, "--epochs", "300", "--out", tmp_path / "b", start=start_by_flag).returncode == 0
+    epochs = ("--epochs", len(pd.read_csv(tmp_path / "a" / "history.csv")) + 1)
+    assert mpirun(2, SCRIPT, "--out", tmp_path / "a", "--resume", *epochs, start=start_by_flag).returncode == 0
+    assert mpirun(2, SCRIPT, *DIGITS, *epochs, "--out", tmp_path / "b", start=start_by_flag).returncode == 0
     one, two = (checkpoint.read(tmp_path / name / checkpoint.NAME) for name in "ab")
     for name, array in one.arrays.items():
         np.testing.assert_array_equal(array, two.arrays[name], err_msg=name)
