@@ -251,11 +251,12 @@ def test_loss_equals_reference_at_any_size(rng):
     backend = recording()
     criterion = minigru.SoftmaxCrossEntropy(backend, "float64")
     losses = []
-    for B, K in ((2, 3), (4, 3), (2, 3), (2, 5)):
+    for B, K, weighted in ((2, 3, 0), (4, 3, 1), (2, 3, 1), (2, 3, 0), (2, 5, 0)):
         poison(backend)
         logits, labels = rng.standard_normal((B, K)), rng.integers(K, size=B)
-        expected, cache = reference.softmax_cross_entropy(logits, labels)
-        losses.append((criterion.forward(logits, labels), expected))
+        weights = rng.uniform(0, 2, B) if weighted else None
+        expected, cache = reference.softmax_cross_entropy(logits, labels, weights[:, None] if weighted else 1)
+        losses.append((criterion.forward(logits, labels, weights), expected))
         for _ in range(2):
             assert relative(criterion.backward(), reference.softmax_cross_entropy_backward(cache)) < 1e-14
     for loss, expected in losses:  # each is a number of its own
@@ -265,7 +266,8 @@ def test_loss_equals_reference_at_any_size(rng):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_loss_of_huge_logits_is_right(dtype):
     criterion = minigru.SoftmaxCrossEntropy(dtype=dtype)
-    loss = criterion.forward([[1e4, -1e4, 0], [-1e4, 1e4, 1e4]], [1, 2])
+    loss = criterion.forward([[1e4, -1e4, 0], [-1e4, 1e4, 1e4]], [1, 2], [1, 1])
+    assert loss.dtype == dtype
     assert loss == pytest.approx((2e4 + np.log(2)) / 2, rel=1e-6)
     assert np.allclose(criterion.backward(), [[0.5, -0.5, 0], [0, 0.25, -0.25]])
 
