@@ -46,7 +46,7 @@ class Baseline:
 
     name: str
     same_equations = True  # as minigru: loss, gradients and a step of Adam can be compared
-    own_threads = False  # the library decides how many threads it uses
+    trains = True  # or only classifies
 
     def prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
         """Return the batch x (B, T, D), y (B,) in the form that `step` and `check` take."""
@@ -62,6 +62,10 @@ class Baseline:
 
     def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the name and value of every parameter; the names are minigru's where the equations are."""
+        raise NotImplementedError
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (B, K) of images x (B, T, D)."""
         raise NotImplementedError
 
     def claims(self, x: Any, y: Any) -> dict[str, bool]:
@@ -117,9 +121,9 @@ class Engine(Baseline):
         """Yield the name and value of every parameter."""
         return ((name, self.to_host(value)) for name, value in self.model.params.items())
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the classes (B,) of images x (B, T, D)."""
-        return self.model.predict(x)
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (B, K) of images x (B, T, D)."""
+        return self.model.logits(x)
 
 
 def gpu_engines(backend: minigru.Backend) -> list[type[Engine]]:
