@@ -27,7 +27,6 @@ from machine import cores, gpu, machine, product_rate
 from ram import memory_section
 from rank_baseline import RankJob, several_ranks
 from ranks import ranks_section
-from reference_baseline import Reference
 from report import in_words, who_is_ahead
 from runners import Apart, Here
 from sources import SOURCES, installed

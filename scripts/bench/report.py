@@ -25,6 +25,11 @@ def in_words(count: int, noun: str = "thread") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def device(count: int) -> str:
+    """Return the number of cores with its noun; 0 is a GPU."""
+    return in_words(count, "core") if count else "GPU"
+
+
 def columns(title: str, rows: Rows, what: str, last: dict[str, dict[str, float]] | None = None) -> None:
     """Print `what` of the rows: a line per baseline, a column per number of cores and batch size, and those of `last`.
 
@@ -40,7 +45,7 @@ def columns(title: str, rows: Rows, what: str, last: dict[str, dict[str, float]]
         [name, *(found.get((name, *key), "") for key in keys), *(f"{column[name]:.1f}" for column in last.values())]
         for name in dict.fromkeys(row["name"] for row in rows)
     ]
-    table(title, ["", *(f"{in_words(count, 'core')}, B={B:,}" for count, B in keys), *last], cells)
+    table(title, ["", *(f"{device(count)}, B={B:,}" for count, B in keys), *last], cells)
 
 
 def by(rows: Rows, what: str) -> list[Any]:
@@ -73,7 +78,7 @@ def who_is_ahead(steps: Rows, inference: Rows) -> None:
             found = [ahead(name, each, count, B) for each, B, _ in asked]
             if any(found) and any(row["cores"] == count and row["name"] == name for row in rows):
                 shown = [f"{result[0]:.2f} ({result[1]})" if result else "" for result in found]
-                cells.append([f"{in_words(count, 'core')}: {name}", *shown])
+                cells.append([f"{device(count)}: {name}", *shown])
     if cells:
         title = "How many times as fast as the best other baseline: above 1, minigru is ahead."
         table(title, ["", *(label for *_, label in asked)], cells)

@@ -26,10 +26,10 @@ class Here:
     Parameters
     ----------
     kind : of baseline
-    count : the cores that this process has
+    count : the cores that the baseline has, or 0 for a GPU
     """
 
-    def __init__(self, kind: type[Baseline], count: int = 1) -> None:
+    def __init__(self, kind: type[Baseline], count: int = 0) -> None:
         self.kind, self.cores = kind, count
         self.about: dict[str, Any] = {what: getattr(kind, what) for what in ("name", "same_equations", "trains")}
         self.about["predicts"] = kind.logits is not Baseline.logits
@@ -105,7 +105,8 @@ class Apart:
             raise AttributeError(method)
 
         def ask(*args: Any) -> Any:
-            self._connection.send((method, args))
+            with contextlib.suppress(OSError):  # a broken pipe, of which _receive says more
+                self._connection.send((method, args))
             return self._receive()
 
         return ask
@@ -114,7 +115,7 @@ class Apart:
         name = self.about.get("name", self.source.kind)
         try:
             failed, answer = self._connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise RuntimeError(f"the process of {name} has ended") from None
         if failed:
             raise RuntimeError(f"{name}: {answer}")
@@ -145,7 +146,7 @@ def serve(connection: Connection, source: Source, count: int) -> None:
 
     here: Any = None
     answer(start)
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, OSError):
         while True:
             method, args = connection.recv()
             answer(lambda method=method, args=args: getattr(here, method)(*args))

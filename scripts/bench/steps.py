@@ -67,7 +67,7 @@ def show(rows: Rows, title: str) -> None:
     cells = [
         [
             row["name"],
-            str(row["cores"]),
+            f"{row['cores'] or 'GPU'}",
             f"{row['ms']:.2f}",
             f"{row['low']:.2f} to {row['high']:.2f}",
             f"{row['times_minigru']:.2f}",
