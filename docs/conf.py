@@ -38,6 +38,8 @@ default_role = "autolink"
 autosummary_generate = False
 autodoc_mock_imports = ["cupy", "mpi4py"]
 autodoc_member_order = "bysource"
+# scikit-learn adds these to an estimator, with references to its own pages
+autodoc_default_options = {"exclude-members": "set_fit_request, set_partial_fit_request, set_score_request"}
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
 highlight_language = "text"

@@ -4,7 +4,7 @@ Start with `minigru.reference`, which is the equations; `minigru.engine.gru` com
 """
 
 from . import gradcheck, reference
-from .engine.adam import Adam, clip_by_global_norm, constant, cosine
+from .engine.adam import Adam, clip_by_global_norm, constant, cosine, warmup_cosine
 from .engine.backend import Backend, BackendUnavailable, get_backend
 from .engine.gru import GRU
 from .engine.linear import Linear
@@ -29,4 +29,5 @@ __all__ = [
     "get_backend",
     "gradcheck",
     "reference",
+    "warmup_cosine",
 ]

@@ -25,6 +25,7 @@ from .training.data import DataUnavailable
 from .training.files import replace_file
 from .training.interrupt import Stopped, stopping
 from .training.parallel import EndedElsewhere, MPIUnavailable, Ranks, connect
+from .training.spawn import RankDied, find_mpiexec, physical_cores, report, spawn, spawned
 
 Options = TypeVar("Options")
 Run = TypeVar("Run")
@@ -205,11 +206,42 @@ def start(parse_args: Callable[[], Options]) -> tuple[Ranks, Options]:
         return ranks, parse_args()
 
 
+def rank_count(text: str) -> int:
+    """Return the number of ranks given as an option; ``auto`` is one per physical core."""
+    try:
+        return physical_cores() if text == "auto" else whole("--ranks")(text)
+    except argparse.ArgumentError as error:
+        raise argparse.ArgumentError(None, f"{error}, or auto") from None
+
+
+def spawn_ranks(size: int | None, ranks: Ranks) -> None:
+    """Exit with the status of `size` ranks that run this program, unless this process is one of them, or is enough."""
+    if size is None or spawned():
+        return
+    if ranks.size > 1:
+        with ranks.first_alone_speaks():
+            complain(f"--ranks is {size}, but mpiexec has started {ranks.size} ranks already; use one of the two")
+        sys.exit(2)
+    if size == 1:
+        return
+    mpiexec = find_mpiexec()
+    if mpiexec is None:
+        remedy = "MPICH has no wheel for Windows" if sys.platform == "win32" else "pip install 'minigru[mpi]'"
+        complain(f"--ranks {size} needs mpi4py and MPICH, and they are not installed with this Python: {remedy}")
+        sys.exit(2)
+    cores = physical_cores()
+    if size > cores:
+        complain(f"{size} ranks take turns on {cores} cores, which is slower than --ranks {cores}")
+    with exit_on(1, RankDied):
+        sys.exit(spawn(mpiexec, size))
+
+
 @contextmanager
 def preparing(ranks: Ranks) -> Iterator[None]:
     """Exit all ranks with 2 and one sentence if an option, a file or the data are wrong."""
     wrong = (ValueError, MemoryError, BackendUnavailable, CheckpointError, DataUnavailable, OSError)
     with exit_on(2, *wrong), ranks.together(*wrong, EndedElsewhere), exit_on(130, KeyboardInterrupt):
+        report(ranks.rank)
         yield
 
 
@@ -219,7 +251,8 @@ def opened(run: AbstractContextManager[Run], ranks: Ranks) -> Iterator[Run]:
     with ExitStack() as held:
         with preparing(ranks):
             trainer = held.enter_context(run)
-        yield trainer
+        with ranks.together(SystemExit):  # a signal that comes before or after `training`
+            yield trainer
 
 
 @contextmanager

@@ -40,14 +40,15 @@ def split(joined: Array, H: int) -> tuple[Array, Array]:
 # --- The GRU -------------------------------------------------------------------------------------------------------
 
 
-def gru_cell(x: Array, c_prev: Array, p: Params) -> tuple[Array, Cache]:
-    """One step of the GRU, (G1) to (G5).
+def gru_cell(x: Array, c_prev: Array, p: Params, inside: Array | float = 1.0) -> tuple[Array, Cache]:
+    """One step of the GRU, (G1) to (G6).
 
     Parameters
     ----------
     x : (B, D)
     c_prev : (B, H)
     p : ``W_u``, ``W_r``, ``W_c`` of shape (H + D, H) and ``b_u``, ``b_r``, ``b_c`` of shape (H,)
+    inside : (B, 1), 1 for a sequence that has a step here and 0 for one that has ended
 
     Returns
     -------
@@ -55,6 +56,7 @@ def gru_cell(x: Array, c_prev: Array, p: Params) -> tuple[Array, Cache]:
     cache : what `gru_cell_backward` needs
     """
     gamma_u = sigmoid(concat(c_prev, x) @ p["W_u"] + p["b_u"])  # (G1)
+    gamma_u = inside * gamma_u  # (G6)
     gamma_r = sigmoid(concat(c_prev, x) @ p["W_r"] + p["b_r"])  # (G2)
     c_tilde = np.tanh(concat(gamma_r * c_prev, x) @ p["W_c"] + p["b_c"])  # (G3)
     c = gamma_u * c_tilde + (1 - gamma_u) * c_prev  # (G4) (G5)
@@ -149,11 +151,14 @@ def rnn_cell_backward(da: Array, cache: Cache) -> tuple[Array, Array, Params]:
 # --- Whole sequences: the same cell at every step ------------------------------------------------------------------
 
 
-def _sequence(cell: Any, x: Array, state: Array, p: Params) -> tuple[Array, list[Cache]]:
-    """Run `cell` over x (T, B, D) from `state` (B, H); return the states (T, B, H) and one cache per step."""
+def _sequence(cell: Any, x: Array, state: Array, p: Params, *more: Array) -> tuple[Array, list[Cache]]:
+    """Run `cell` over x (T, B, D) from `state` (B, H); return the states (T, B, H) and one cache per step.
+
+    Each array of `more` has T rows; the cell gets one of them at each step.
+    """
     states, caches = [], []
-    for x_t in x:
-        state, cache = cell(x_t, state, p)
+    for x_t, *more_t in zip(x, *more, strict=True):
+        state, cache = cell(x_t, state, p, *more_t)
         states.append(state)
         caches.append(cache)
     return np.stack(states), caches
@@ -171,9 +176,15 @@ def _sequence_backward(cell_backward: Any, dstates: Array, caches: list[Cache]) 
     return np.stack(dx[::-1]), dstate, total
 
 
-def gru_forward(x: Array, c_0: Array, p: Params) -> tuple[Array, list[Cache]]:
-    """Run the GRU over x (T, B, D) from c_0 (B, H); return the memories (T, B, H) and the cache."""
-    return _sequence(gru_cell, x, c_0, p)
+def gru_forward(x: Array, c_0: Array, p: Params, lengths: Array | None = None) -> tuple[Array, list[Cache]]:
+    """Run the GRU over x (T, B, D) from c_0 (B, H); return the memories (T, B, H) and the cache.
+
+    Sequence b ends after lengths[b] steps; None stands for T, T, …
+    """
+    T, B, _ = x.shape
+    t = np.arange(T)[:, None, None]  # a step is inside a sequence when t < its length
+    inside = t < (np.full(B, T) if lengths is None else lengths)[:, None]  # (T, B, 1)
+    return _sequence(gru_cell, x, c_0, p, inside)
 
 
 def gru_backward(dstates: Array, caches: list[Cache]) -> tuple[Array, Array, Params]:
@@ -208,19 +219,19 @@ def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Params]:
     return dx, grads
 
 
-def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Any, Cache]:
-    """Mean cross-entropy, in nats, of the softmax of logits (B, K) against integer labels (B,)."""
+def softmax_cross_entropy(logits: Array, labels: Array, w: Array | float = 1.0) -> tuple[Any, Cache]:
+    """Mean cross-entropy, in nats, of the softmax of logits (B, K) against integer labels (B,); w (B, 1) weighs."""
     y = np.eye(logits.shape[1])[labels]  # one-hot, (B, K)
     s = logits - logits.real.max(axis=1, keepdims=True)  # (S1)
     log_p = s - np.log(np.exp(s).sum(axis=1, keepdims=True))  # (S2)
-    loss = -(y * log_p).sum() / len(y)  # (S3)
-    return loss, (log_p, y)
+    loss = -(w * y * log_p).sum() / len(y)  # (S3)
+    return loss, (log_p, y, w)
 
 
 def softmax_cross_entropy_backward(cache: Cache) -> Array:
     """Return dlogits (B, K)."""
-    log_p, y = cache
-    return (np.exp(log_p) - y) / len(y)  # (dS)
+    log_p, y, w = cache
+    return w * (np.exp(log_p) - y) / len(y)  # (dS)
 
 
 # --- Adam ----------------------------------------------------------------------------------------------------------

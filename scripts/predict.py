@@ -23,7 +23,9 @@ from minigru.experiments.images import ImageError
 from minigru.plots import digits as digit_plots
 from minigru.training import data
 from minigru.training.checkpoint import CheckpointError, load_model
+from minigru.training.config import Config
 from minigru.training.data import Dataset, DataUnavailable
+from minigru.training.reading import evaluation_batch, sequences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,58 +63,70 @@ def main() -> int:
     with cli.exit_on(2, ValueError, BackendUnavailable, CheckpointError, DataUnavailable, ImageError, OSError):
         model, config = load_model(options.checkpoint, options.backend)
         if options.image is not None:
-            figures = {"predict_image": classify_picture(model, options.image)}
+            figures = {"predict_image": classify_picture(model, config, options.image)}
         elif options.worst:
-            figures = {"predict_worst": classify_worst(model, data.load(config.data))}
+            figures = {"predict_worst": classify_worst(model, config, data.load(config.data))}
         else:
-            figures = {"predict_index": classify_one(model, data.load(config.data), options.index, options.seed)}
+            dataset = data.load(config.data)
+            figures = {"predict_index": classify_one(model, config, dataset, options.index, options.seed)}
     cli.write_figures(options.out, **figures)
     return 0
 
 
-def classify_picture(model: SequenceClassifier, path: Path) -> Draw:
+def probabilities_of(model: SequenceClassifier, config: Config, images: np.ndarray) -> np.ndarray:
+    """Return the probability of every class, (n, K), for images (n, rows, columns), read as in training."""
+    x = sequences(images, config)
+    return model.predict_proba(x, evaluation_batch(x.shape[1]))
+
+
+def classify_picture(model: SequenceClassifier, config: Config, path: Path) -> Draw:
     """Classify the picture in a file, print the answer, and return what draws it."""
     with warnings.catch_warnings(record=True) as doubts:
         warnings.simplefilter("always", images.ImageWarning)
         original = images.read(path)
         try:
-            x = images.as_digit(original, model.cell.input_size)[None]
+            side = data.SIDES[config.data] if config.pixels else model.cell.input_size
+            x = images.as_digit(original, side)[None]
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from None
     for doubt in doubts:
         print(f"predict.py: warning: {path}: {doubt.message}", file=sys.stderr)
-    probabilities = model.predict_proba(x)
+    probabilities = probabilities_of(model, config, x)
     report(probabilities, None, [path.name[:13]])
     return partial(digit_plots.answers, x, probabilities, None, f"{path.name}, and what the model saw", original)
 
 
-def classify_one(model: SequenceClassifier, dataset: Dataset, index: int | None, seed: int) -> Draw:
+def classify_one(model: SequenceClassifier, config: Config, dataset: Dataset, index: int | None, seed: int) -> Draw:
     """Classify the test image `index`, or one drawn with `seed`, print the answer, and return what draws it."""
     n = len(dataset.x_test)
     if index is None:
         index = int(np.random.default_rng(seed).integers(n))
     if not 0 <= index < n:
         raise ValueError(f"--index is {index}; expected 0 to {n - 1}, one of the test images")
-    return classify(model, dataset, [index], f"Test image {index:,} of {dataset.name.replace('mnist', 'MNIST')}")
+    return classify(
+        model, config, dataset, [index], f"Test image {index:,} of {dataset.name.replace('mnist', 'MNIST')}"
+    )
 
 
-def classify_worst(model: SequenceClassifier, dataset: Dataset) -> Draw:
+def classify_worst(model: SequenceClassifier, config: Config, dataset: Dataset) -> Draw:
     """Print the mistakes that the model is surest of, and how sure it is, and return what draws them."""
-    probabilities, labels = model.predict_proba(dataset.x_test), dataset.y_test
+    probabilities, labels = probabilities_of(model, config, dataset.x_test), dataset.y_test
     sure = np.where(probabilities.argmax(axis=1) != labels, probabilities.max(axis=1), 0)
     mistakes = np.argsort(-sure, kind="stable")[: np.count_nonzero(sure)]
     if not len(mistakes):
         raise ValueError(f"the model makes no mistake in {len(labels):,} test images; try --index or --image")
     title = f"The mistakes that the model is surest of, of {len(labels):,} test images"
-    draw = classify(model, dataset, mistakes[:WORST], title)
+    draw = classify(model, config, dataset, mistakes[:WORST], title)
     print(how_sure(100 * sure[mistakes]))
     return draw
 
 
-def classify(model: SequenceClassifier, dataset: Dataset, chosen: np.ndarray | list[int], title: str) -> Draw:
+def classify(
+    model: SequenceClassifier, config: Config, dataset: Dataset, chosen: np.ndarray | list[int], title: str
+) -> Draw:
     """Classify the chosen test images, print the answers, and return what draws them."""
     x, y = dataset.x_test[chosen], dataset.y_test[chosen]
-    probabilities = model.predict_proba(x)
+    probabilities = probabilities_of(model, config, x)
     report(probabilities, y, [f"test {index:,}" for index in chosen])
     return partial(digit_plots.answers, x, probabilities, y, title)
 

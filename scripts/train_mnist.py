@@ -1,4 +1,4 @@
-"""Train a GRU to read handwritten digits, one row of pixels per step."""
+"""Train a GRU to read handwritten digits, one row of pixels per step, or one pixel (--pixels)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ from minigru.training.trainer import Trainer
 EXAMPLES = """
 examples:
   python scripts/train_mnist.py                                   the article's recipe: 98.6 to 99.0 % in ten epochs
-  python scripts/train_mnist.py --lr 2e-3 --schedule cosine       a better recipe: about 99.1 %
+  python scripts/train_mnist.py --recipe fast                     the same accuracy in two epochs
+  python scripts/train_mnist.py --recipe best --epochs 20         distorted images, and an option of one's own
+  python scripts/train_mnist.py --recipe best --holdout 10000     to choose options without a look at the test images
   python scripts/train_mnist.py --data digits --epochs 30         small images that need no download
   python scripts/train_mnist.py --limit 6000 --epochs 1           a first look
-  mpiexec -n 2 python scripts/train_mnist.py                      on two cores, each with half of every batch
+  python scripts/train_mnist.py --pixels                          784 steps of one pixel: slow, a test of long memory
+  python scripts/train_mnist.py --ranks 2                         on two cores, each with half of every batch
   python scripts/train_mnist.py --out runs/a                      Ctrl-C saves …
   python scripts/train_mnist.py --out runs/a --resume             … and this goes on, to the very same numbers
 
@@ -34,7 +37,9 @@ def parse_args() -> argparse.Namespace:
     config.add_options(parser)
     home = "scikit-learn's data folder (default: $SCIKIT_LEARN_DATA or ~/scikit_learn_data)"
     parser.add_argument("--data-home", type=cli.path, metavar="DIR", help=home)
-    threads = "BLAS threads per process (default: 1 for small products and under mpiexec; else BLAS decides)"
+    threads = "BLAS threads per process (default: 1 for small products and with several ranks; else BLAS decides)"
+    shared = "processes that share every batch, or auto: one per physical core (default: 1; more need the extra mpi)"
+    parser.add_argument("--ranks", type=cli.rank_count, metavar="N", help=shared)
     parser.add_argument("--threads", type=cli.whole("--threads"), metavar="N", help=threads)
     parser.add_argument("--out", type=cli.path, metavar="DIR", help="folder for the results (default: runs/DATE_TIME)")
     resume = "go on from DIR/checkpoint.npz, with the options it was made with, or start a run that has none yet again"
@@ -50,22 +55,24 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Train, and leave the results in a folder."""
     ranks, options = cli.start(parse_args)
+    cli.spawn_ranks(options.ranks, ranks)
     run = open_run(options.given, options.out, ranks, resume=options.resume, data_home=options.data_home)
     with cli.opened(run, ranks) as trainer:
         cli.limit_blas(options.threads, trainer.config.batch_size, trainer.config.hidden_size, ranks.size)
-        command = go_on(trainer, options.data_home)
+        command = go_on(trainer, options.data_home, options.ranks is not None)
         with cli.training(ranks, lambda: kept(trainer, command)):
             completed = trainer.run(quiet=options.quiet)
             with ranks.first_alone_speaks():
                 return report(trainer, completed, command)
 
 
-def go_on(trainer: Trainer, data_home: Path | None) -> str:
-    """Return the command that resumes this run."""
+def go_on(trainer: Trainer, data_home: Path | None, spawned: bool = False) -> str:
+    """Return the command that resumes this run, on as many ranks; `spawned` says that --ranks has started them."""
     ranks = trainer.ranks.size
-    mpiexec = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    mpiexec = ["mpiexec", "-n", str(ranks)] if ranks > 1 and not spawned else []
+    flag = ["--ranks", str(ranks)] if ranks > 1 and spawned else []
     home = ["--data-home", str(data_home)] if data_home else []
-    return cli.command_line([*mpiexec, "python", sys.argv[0], "--out", str(trainer.out), "--resume", *home])
+    return cli.command_line([*mpiexec, "python", sys.argv[0], *flag, "--out", str(trainer.out), "--resume", *home])
 
 
 def kept(trainer: Trainer, command: str) -> str:
@@ -85,7 +92,9 @@ def report(trainer: Trainer, completed: bool, command: str) -> int:
     files = [name for name in FILES if name not in FIGURES]
     try:
         _, accuracy, predictions = trainer.evaluate()
-        print(f"Test accuracy: {accuracy:.2f} % of {len(predictions):,} {printed(trainer.dataset.name)} images")
+        held_out = " held out of training" if trainer.config.holdout else ""
+        name = printed(trainer.dataset.name)
+        print(f"Test accuracy: {accuracy:.2f} % of {len(predictions):,} {name} images{held_out}")
         if trainer.ranks.rank == 0 and cli.drawn(lambda: draw(trainer, predictions)):
             files += FIGURES
     except KeyboardInterrupt as stop:

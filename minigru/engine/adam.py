@@ -103,13 +103,26 @@ def cosine(lr: float, step: int, steps: int) -> float:
     return lr * (1 + math.cos(math.pi * step / steps)) / 2
 
 
+def warmup_cosine(lr: float, step: int, steps: int) -> float:
+    """Return a learning rate that rises on a line over the first tenth of the steps, then falls to 0 as `cosine` does.
+
+    Arguments and errors as for `cosine`, but lr is the highest rate (Goyal et al. 2017, section 2.2). No step is taken
+    at the rate 0, which would teach nothing: the first of W steps of warm-up is taken at lr / W.
+    """
+    _check(lr, step, steps)
+    warmup = steps // 10
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    return cosine(lr, step - warmup, steps - warmup)
+
+
 def _check(lr: float, step: int, steps: int) -> None:
     checks.number("lr", lr, 0)
     if checks.whole("step", step, 0) > checks.whole("steps", steps):
         raise ValueError(f"step is {step}; expected at most steps, which is {steps}")
 
 
-SCHEDULES = {"constant": constant, "cosine": cosine}
+SCHEDULES = {"constant": constant, "cosine": cosine, "warmup-cosine": warmup_cosine}
 
 
 def clip_by_global_norm(owner: Trainable, max_norm: float) -> Any:

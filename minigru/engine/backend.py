@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import pickle
+import sys
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -33,12 +34,14 @@ class Backend:
     kernels : its module of `minigru.engine.kernels`
     persistent : `minigru.engine.kernels.gru_persistent`, the recurrence of the GRU as one kernel, or None; with
         ``dataclasses.replace(backend, persistent=None)`` the GRU runs step by step
+    cached_rows : steps times samples that a prediction works on at a time, so that its buffers stay in the cache
     """
 
     name: str
     xp: ModuleType
     kernels: ModuleType
     persistent: ModuleType | None = None
+    cached_rows: int = sys.maxsize
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backend:
         """Return itself: it cannot change, and modules cannot be copied."""
@@ -87,7 +90,7 @@ def get_backend(backend: str | Backend) -> Backend:
     if isinstance(backend, Backend):
         return backend
     if checks.choice("backend", backend, BACKENDS) == "numpy":
-        return Backend("numpy", np, _kernels("numpy_kernels"))
+        return Backend("numpy", np, _kernels("numpy_kernels"), cached_rows=256)
     return Backend("cupy", _import_cupy(), _kernels("cupy_kernels"), _kernels("gru_persistent"))
 
 

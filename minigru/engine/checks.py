@@ -88,25 +88,71 @@ def reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend,
     A letter in `shape` stands for any length from 1 up. An array that is already on the GPU is not checked for finite
     values, because the host would have to wait for the device.
     """
+    return _finite(name, _reals(name, value, shape, backend), backend, dtype)
+
+
+def sequences(
+    name: str, value: Any, lengths: Any, shape: tuple[int | str, ...], backend: Backend, dtype: np.dtype
+) -> tuple[Array, Array | None]:
+    """Return `value` as `reals` does, and where its sequences have ended: (T, B, 1), or None without lengths.
+
+    What stands behind the end of a sequence is not looked at: zeros take its place.
+
+    Parameters
+    ----------
+    shape : ("T", "B", D) or ("B", "T", D)
+    lengths : array_like (B,), whole numbers from 1 to T, or None
+    """
+    array = _reals(name, value, shape, backend)
+    if lengths is None:
+        return _finite(name, array, backend, dtype), None
+    T, B = (array.shape[shape.index(letter)] for letter in "TB")
+    ends = backend.to_host(_integers("lengths", lengths, B, 1, T, backend))
+    ended = backend.to_device(np.arange(T)[:, None, None] >= ends[:, None])
+    behind = ended if shape[0] == "T" else ended.transpose(1, 0, 2)
+    xp = np if isinstance(array, np.ndarray) else backend.xp
+    padded = xp.where(backend.to_host(behind) if xp is np else behind, array.dtype.type(0), array)
+    return _finite(name, padded, backend, dtype), ended
+
+
+def weights(name: str, value: Any, B: int, backend: Backend, dtype: np.dtype) -> Array:
+    """Return `value` as an array of the backend: (B,) finite numbers, none of them negative."""
+    array = reals(name, value, (B,), backend, dtype)
+    if isinstance(value, backend.xp.ndarray) and not isinstance(value, np.ndarray):
+        return array  # already on the GPU, see `reals`
+    if (lowest := np.min(value)) < 0:
+        raise ValueError(f"{name} holds {lowest}; expected numbers from 0 up")
+    return array
+
+
+def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Array:
+    """Return `value` as an array of the backend: (B,) whole numbers from 0 to K - 1."""
+    return backend.to_device(_integers(name, value, B, 0, K - 1, backend))
+
+
+def _reals(name: str, value: Any, shape: tuple[int | str, ...], backend: Backend) -> Array:
     array = _as_array(name, value, backend, "real numbers")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {array.dtype}; expected real numbers")
     _check_shape(name, array, shape)
+    return array
+
+
+def _finite(name: str, array: Array, backend: Backend, dtype: np.dtype) -> Array:
     if isinstance(array, np.ndarray) and not _all_finite(array, dtype):
         raise ValueError(f"{name} holds NaN, infinity or a number too large for {dtype}; expected finite numbers")
     return backend.to_device(array)
 
 
-def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Array:
-    """Return `value` as an array of the backend: (B,) whole numbers from 0 to K - 1."""
-    expected = f"integers from 0 to {K - 1}"
+def _integers(name: str, value: Any, B: int, low: int, high: int, backend: Backend) -> Array:
+    expected = f"integers from {low} to {high}"
     array = _as_array(name, value, backend, expected)
     if array.dtype.kind not in "iu":
         raise ValueError(f"{name} has dtype {array.dtype}; expected {expected}")
     _check_shape(name, array, (B,))
-    if isinstance(array, np.ndarray) and not (array.min() >= 0 and array.max() < K):
+    if isinstance(array, np.ndarray) and not (array.min() >= low and array.max() <= high):
         raise ValueError(f"{name} runs from {array.min()} to {array.max()}; expected {expected}")
-    return backend.to_device(array)
+    return array
 
 
 def _as_array(name: str, value: Any, backend: Backend, expected: str) -> Array:
@@ -137,3 +183,10 @@ def _all_finite(array: np.ndarray, dtype: np.dtype) -> bool:
     # The sum allocates nothing and is finite for nearly all finite input; only otherwise is each element tested.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(array.sum(dtype=dtype)) or np.isfinite(array.astype(dtype)).all())
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return True or False; raise ValueError if `value` is neither."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} is {shown(value)}; expected True or False")
+    return bool(value)

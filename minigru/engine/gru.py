@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from . import gru_persistent
 from .backend import Array
 from .recurrent import FLUSH_EVERY, Form, Recurrent, flat
@@ -43,6 +45,7 @@ class GRU(Recurrent["Buffers | gru_persistent.Buffers", "BackwardBuffers | gru_p
     """
 
     letters = "urc"
+    can_keep = True
     # Memory is kept at first, so that gradients reach far back (Jozefowicz et al. 2015, for the LSTM's forget gate).
     first_biases = MappingProxyType({"b_u": -1.0})
 
@@ -52,10 +55,11 @@ class GRU(Recurrent["Buffers | gru_persistent.Buffers", "BackwardBuffers | gru_p
         fits = kernel is not None and kernel.fits(self.hidden_size, self.dtype)
         return gru_persistent.FORM if fits else STEP_BY_STEP
 
-    def _forward(self, x: Array, c_0: Array | None) -> Array:
+    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Array:
         buf = self._buffers_for(*x.shape[:2])
         buf.c[0] = 0 if c_0 is None else c_0
-        self._form.forward(self, buf, x)
+        closed = None if ended is None else self.backend.xp.where(ended, -np.inf, 0).astype(self.dtype)
+        self._form.forward(self, buf, x, closed)
         return buf.c[1:]
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
@@ -65,11 +69,15 @@ class GRU(Recurrent["Buffers | gru_persistent.Buffers", "BackwardBuffers | gru_p
         return (_input_gradient(self, buf_b) if need_dx else None), buf_b.dc
 
 
-def forward(gru: GRU, buf: Buffers, x: Array) -> None:
-    """Run all steps over x (T, B, D), from the initial memory in ``buf.c[0]``."""
+def forward(gru: GRU, buf: Buffers, x: Array, closed: Array | None) -> None:
+    """Run all steps over x (T, B, D), from the initial memory in ``buf.c[0]``.
+
+    closed (T, B, 1) is added to z_u: 0, or minus infinity where a sequence has ended. None stands for zeros.
+    """
     xp, kernels, H = gru.backend.xp, gru.backend.kernels, gru.hidden_size
     W_u, W_r, W_c = gru.blocks
-    c, gamma_u, gamma_r, c_tilde, cx1, rcx1 = buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.cx1, buf.rcx1
+    c, gates, c_tilde, cx1, rcx1 = buf.c, buf.gates, buf.c_tilde, buf.cx1, buf.rcx1
+    gamma_u, gamma_r = gates[:, 0], gates[:, 1]
     rc = rcx1[..., :H]
 
     for bracket in (cx1, rcx1):
@@ -79,8 +87,10 @@ def forward(gru: GRU, buf: Buffers, x: Array) -> None:
         c_prev = c[t]
         cx1[t, :, :H] = c_prev
         xp.matmul(cx1[t], W_u, out=gamma_u[t])  # (G1) (F5)
+        if closed is not None:
+            xp.add(gamma_u[t], closed[t], out=gamma_u[t])  # (G6)
         xp.matmul(cx1[t], W_r, out=gamma_r[t])  # (G2) (F5)
-        kernels.gru_gates(gamma_u[t], gamma_r[t], rc[t], c_prev)  # (G1) (G2) (G3)
+        kernels.gru_gates(gates[t], rc[t], c_prev)  # (G1) (G2) (G3)
         xp.matmul(rcx1[t], W_c, out=c_tilde[t])  # (G3) (F5)
         kernels.gru_memory(c[t + 1], c_tilde[t], gamma_u[t], c_prev)  # (G3) (G4)
 
@@ -88,7 +98,8 @@ def forward(gru: GRU, buf: Buffers, x: Array) -> None:
 def backward(gru: GRU, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | None) -> None:
     """Run all steps back from the gradient of the last memory in ``buf_b.dc``, then fill the weight gradients."""
     xp, kernels, H = gru.backend.xp, gru.backend.kernels, gru.hidden_size
-    c, gamma_u, gamma_r, c_tilde, rc = buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.rcx1[..., :H]
+    c, gamma_u, gamma_r = buf.c, buf.gates[:, 0], buf.gates[:, 1]
+    c_tilde, rc = buf.c_tilde, buf.rcx1[..., :H]
     dc, dz_u, dz_r, dz_c, drc, product = buf_b.dc, buf_b.dz_u, buf_b.dz_r, buf_b.dz_c, buf_b.drc, buf_b.product
 
     W_u_T, W_r_T, W_c_T = gru._transposed_recurrent_weights()  # (F1) (F6)
@@ -135,8 +146,7 @@ class Buffers:
     c: Array
     cx1: Array
     rcx1: Array
-    gamma_u: Array
-    gamma_r: Array
+    gates: Array
     c_tilde: Array
 
 
@@ -147,8 +157,7 @@ def new_buffers(gru: GRU, T: int, B: int) -> Buffers:
         c=empty(T + 1, B, H),  # c[0] is the initial memory, c[t + 1] the memory after step t
         cx1=empty(T, B, H + D + 1),  # [c_prev, x, 1]
         rcx1=empty(T, B, H + D + 1),  # [gamma_r * c_prev, x, 1]
-        gamma_u=empty(T, B, H),
-        gamma_r=empty(T, B, H),
+        gates=empty(T, 2, B, H),  # of each step gamma_u, then gamma_r
         c_tilde=empty(T, B, H),
     )
 

@@ -13,14 +13,16 @@ from .backend import Array
 from .recurrent import Form, Recurrent, flat
 
 
-def forward(gru: Recurrent, buf: Buffers, x: Array) -> None:
-    """Run all steps over x (T, B, D), from the initial memory in ``buf.c[0]``."""
+def forward(gru: Recurrent, buf: Buffers, x: Array, closed: Array | None) -> None:
+    """Run all steps over x (T, B, D), from the initial memory in ``buf.c[0]``; closed is that of the other form."""
     xp, kernel, H = gru.backend.xp, gru.backend.persistent, gru.hidden_size
     assert kernel is not None
     buf.x1[..., :-1] = x
     buf.x1[..., -1] = 1
     for W, z in zip(gru.blocks, (buf.gamma_u, buf.gamma_r, buf.c_tilde), strict=True):
         xp.matmul(flat(buf.x1), W[H:], out=flat(z))  # (F1) (F2) (F5)
+    if closed is not None:
+        xp.add(buf.gamma_u, closed, out=buf.gamma_u)  # (G6)
     kernel.forward(*(W[:H] for W in gru.blocks), buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.rc)  # (F10)
 
 

@@ -32,22 +32,28 @@ class SoftmaxCrossEntropy:
         self._buffers: dict[tuple[int, ...], Buffers] = {}
         self._ran: Buffers | None = None  # the buffers of the latest forward
 
-    def forward(self, logits: Any, labels: Any) -> Array:
+    def forward(self, logits: Any, labels: Any, weights: Any = None) -> Array:
         """Return the mean loss, a scalar on the device of the backend.
 
         Parameters
         ----------
         logits : array_like (B, K), finite real numbers
         labels : array_like (B,), integers from 0 to K - 1
+        weights : array_like (B,), finite numbers from 0 up that multiply the losses of the samples before the mean
+            is taken, which divides by B; None stands for ones
 
         Raises
         ------
         ValueError
-            logits is not (B, K), real and finite, or labels is not B integers from 0 to K - 1.
+            logits is not (B, K), real and finite, labels is not B integers from 0 to K - 1, or weights is not B finite
+            numbers from 0 up.
         """
         logits = checks.reals("logits", logits, ("B", "K"), self.backend, self.dtype)
         B, K = logits.shape
-        return self._forward(logits, checks.labels("labels", labels, B, K, self.backend))
+        labels = checks.labels("labels", labels, B, K, self.backend)
+        if weights is not None:
+            weights = checks.weights("weights", weights, B, self.backend, self.dtype)
+        return self._forward(logits, labels, weights)
 
     def backward(self) -> Array:
         """Return dlogits (B, K), the gradient of the latest loss.
@@ -65,12 +71,13 @@ class SoftmaxCrossEntropy:
         """Copy and pickle as a new loss, which has not run yet."""
         return type(self), (self.backend, self.dtype)
 
-    def _forward(self, logits: Array, labels: Array) -> Array:
+    def _forward(self, logits: Array, labels: Array, weights: Array | None = None) -> Array:
         """Twin of `forward` inside the engine: no validation. The kernel computes dlogits at the same time."""
         buf = self._ran = remember(self._buffers, logits.shape, lambda: self._new_buffers(*logits.shape))
         buf.log_p[...] = logits
+        share = buf.share if weights is None else (weights[:, None] / len(logits)).astype(self.dtype)
         return self.backend.kernels.softmax_cross_entropy(  # (S1) (S2) (S3) (dS)
-            buf.dlogits, buf.log_p, buf.p, buf.y, buf.row, labels[:, None], buf.classes
+            buf.dlogits, buf.log_p, buf.p, buf.y, buf.row, share, labels[:, None], buf.classes
         )
 
     def _backward(self) -> Array:
@@ -86,6 +93,7 @@ class SoftmaxCrossEntropy:
             p=empty((B, K), dtype),  # probabilities
             y=empty((B, K), dtype),  # one-hot labels
             row=empty((B, 1), dtype),
+            share=self.backend.xp.full((B, 1), 1 / B, dtype),  # the part of a sample without a weight in the mean
             classes=self.backend.xp.arange(K),
         )
 
@@ -99,4 +107,5 @@ class Buffers:
     p: Array
     y: Array
     row: Array
+    share: Array
     classes: Array

@@ -67,22 +67,27 @@ class SequenceClassifier(Flat):
         self._loss_is_latest = False
         self._arguments = input_size, hidden_size, num_classes, cell, self.backend, self.dtype
 
-    def loss(self, x: Any, y: Any) -> Array:
+    def loss(self, x: Any, y: Any, lengths: Any = None, weights: Any = None) -> Array:
         """Return the mean loss of a batch, in nats: a scalar on the device of the backend.
 
         Parameters
         ----------
         x : array_like (B, T, D), batch first, finite real numbers
         y : array_like (B,), integers from 0 to K - 1
+        lengths : array_like (B,), integers from 1 to T, where the sequences end (not with the RNN); None stands for T
+        weights : array_like (B,), finite numbers from 0 up, by which (S3) multiplies the losses of the samples before
+            it divides their sum by B; None stands for ones
 
         Raises
         ------
         ValueError
-            x or y has another shape, type or range.
+            An argument has another shape, type or range.
         """
-        x = self._check(x)
+        x, ended = self._check(x, lengths)
         y = checks.labels("y", y, len(x), self.num_classes, self.backend)
-        loss = self.criterion._forward(self._forward(x), y)
+        if weights is not None:
+            weights = checks.weights("weights", weights, len(x), self.backend, self.dtype)
+        loss = self.criterion._forward(self._forward(x, ended), y, weights)
         self._loss_is_latest = True
         return loss
 
@@ -99,41 +104,44 @@ class SequenceClassifier(Flat):
         dlast = self.linear._backward(self.criterion._backward())
         self.cell._backward(dlast, None, need_dx=False)
 
-    def logits(self, x: Any, batch_size: int = 1000) -> np.ndarray:
+    def logits(self, x: Any, batch_size: int = 1000, lengths: Any = None) -> np.ndarray:
         """Return the logits, one score per class, a host array (B, K).
 
         Parameters
         ----------
         x : array_like (B, T, D), batch first, finite real numbers
-        batch_size : how many sequences are computed at a time, which bounds the size of the buffers
+        batch_size : at most how many sequences are computed at a time (F11), which bounds the size of the buffers
+        lengths : array_like (B,), integers from 1 to T, where the sequences end (not with the RNN); None stands for T
 
         Raises
         ------
         ValueError
-            x has another shape, is not real or not finite, or batch_size is not a whole number from 1 up.
+            x has another shape, is not real or not finite, batch_size is not a whole number from 1 up, or lengths is
+            not B integers from 1 to T.
         """
-        x = self._check(x)
-        batch_size = checks.whole("batch_size", batch_size)
+        x, ended = self._check(x, lengths)
+        batch_size = min(checks.whole("batch_size", batch_size), self.backend.cached_rows)
         self._loss_is_latest = False
         logits = self.backend.empty((len(x), self.num_classes), self.dtype)
         for start in range(0, len(x), batch_size):
             part = slice(start, start + batch_size)
-            logits[part] = self._forward(x[part])
+            state = self.cell._last(x[part].transpose(1, 0, 2), None if ended is None else ended[:, part])
+            logits[part] = self.linear._forward(state)
         return self.backend.to_host(logits)
 
-    def predict_proba(self, x: Any, batch_size: int = 1000) -> np.ndarray:
+    def predict_proba(self, x: Any, batch_size: int = 1000, lengths: Any = None) -> np.ndarray:
         """Return the probability of every class, a host array (B, K); arguments and errors as for `logits`."""
-        logits = self.logits(x, batch_size)
+        logits = self.logits(x, batch_size, lengths)
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         return e / e.sum(axis=1, keepdims=True)
 
-    def predict(self, x: Any, batch_size: int = 1000) -> np.ndarray:
+    def predict(self, x: Any, batch_size: int = 1000, lengths: Any = None) -> np.ndarray:
         """Return the likeliest class, a host array (B,) of integers; arguments and errors as for `logits`."""
-        return self.logits(x, batch_size).argmax(axis=1)
+        return self.logits(x, batch_size, lengths).argmax(axis=1)
 
-    def _check(self, x: Any) -> Array:
-        return checks.reals("x", x, ("B", "T", self.cell.input_size), self.backend, self.dtype)
+    def _check(self, x: Any, lengths: Any) -> tuple[Array, Array | None]:
+        return self.cell._sequences(x, lengths, "B", "T")
 
-    def _forward(self, x: Array) -> Array:
-        states = self.cell._forward(x.transpose(1, 0, 2), None)  # batch first outside, time major inside
+    def _forward(self, x: Array, ended: Array | None) -> Array:
+        states = self.cell._forward(x.transpose(1, 0, 2), None, ended)  # batch first outside, time major inside
         return self.linear._forward(states[-1])

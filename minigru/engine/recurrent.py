@@ -25,13 +25,13 @@ class Form(Generic[Fwd, Bwd]):
     Attributes
     ----------
     new_buffers, new_backward_buffers : from the layer, T and B
-    forward : from the layer, its buffers and x (T, B, D)
+    forward : from the layer, its buffers, x (T, B, D) and where sequences have ended, (T, B, 1) or None
     backward : from the layer, both buffers and dstates (T, B, H) or None
     """
 
     new_buffers: Callable[[Any, int, int], Fwd]
     new_backward_buffers: Callable[[Any, int, int], Bwd]
-    forward: Callable[[Any, Fwd, Array], None]
+    forward: Callable[[Any, Fwd, Array, Array | None], None]
     backward: Callable[[Any, Fwd, Bwd, Array | None], None]
 
 
@@ -53,6 +53,7 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
     """
 
     letters: str
+    can_keep = False  # whether a gate can keep the state from one step to the next
     first_biases: Mapping[str, float] = MappingProxyType({})
 
     def __init__(
@@ -77,13 +78,15 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
         self._runs: dict[tuple[int, int], Run[Fwd, Bwd]] = {}
         self._ran: Run[Fwd, Bwd] | None = None  # the buffers of the latest forward
 
-    def forward(self, x: Any, c_0: Any = None) -> Array:
+    def forward(self, x: Any, c_0: Any = None, lengths: Any = None) -> Array:
         """Run the cell over a batch of sequences.
 
         Parameters
         ----------
         x : array_like (T, B, D), finite real numbers
         c_0 : array_like (B, H), the state before the first step; None stands for zeros
+        lengths : array_like (B,), integers from 1 to T, where the sequences end, for the GRU; None stands for T.
+            Behind its end a sequence keeps its last state (G6), and what x holds there is not looked at
 
         Returns
         -------
@@ -92,12 +95,13 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
         Raises
         ------
         ValueError
-            x or c_0 has another shape, is not real, or is not finite.
+            x or c_0 has another shape, is not real, or is not finite; lengths is not B integers from 1 to T, or is
+            given to the RNN, which has no gate to close.
         """
-        x = checks.reals("x", x, ("T", "B", self.input_size), self.backend, self.dtype)
+        x, ended = self._sequences(x, lengths, "T", "B")
         if c_0 is not None:
             c_0 = checks.reals("c_0", c_0, (x.shape[1], self.hidden_size), self.backend, self.dtype)
-        return self._forward(x, c_0).copy()
+        return self._forward(x, c_0, ended).copy()
 
     def backward(self, dlast: Any = None, dstates: Any = None, *, need_dx: bool = True) -> tuple[Any, Array]:
         """Backpropagation through time for the latest forward; may be repeated with other gradients.
@@ -134,6 +138,12 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
         dx, dc_0 = self._backward(dlast, dstates, need_dx)
         return (dx if dx is None else dx.copy()), dc_0.copy()
 
+    def _sequences(self, x: Any, lengths: Any, *order: str) -> tuple[Array, Array | None]:
+        """Return x as a valid array, and where its sequences have ended, (T, B, 1) or None; order is T, B or B, T."""
+        if lengths is not None and not self.can_keep:
+            raise ValueError("lengths is given to an RNN, which has no gate to keep its state; expected None, or a GRU")
+        return checks.sequences("x", x, lengths, (*order, self.input_size), self.backend, self.dtype)
+
     def _buffers_for(self, T: int, B: int) -> Fwd:
         """Return the buffers of this size, from now on those of the latest forward."""
         self._ran = remember(self._runs, (T, B), lambda: Run(T, B, self._form.new_buffers(self, T, B)))
@@ -161,9 +171,18 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
     def _choose_form(self) -> Form[Any, Any]:
         raise NotImplementedError
 
-    def _forward(self, x: Array, c_0: Array | None) -> Array:
+    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Array:
         """Twin of `forward` inside the engine: no validation, and the states are a buffer of the layer."""
         raise NotImplementedError
+
+    def _last(self, x: Array, ended: Array | None) -> Array:
+        """Return the last state alone, (B, H), a buffer of the layer, from zeros: a few steps at a time."""
+        steps, state = max(1, self.backend.cached_rows // x.shape[1]), None
+        for t in range(0, len(x), steps):
+            some = slice(t, t + steps)
+            state = self._forward(x[some], state, None if ended is None else ended[some])[-1]  # (F11)
+        assert state is not None
+        return state
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
         """Twin of `backward` inside the engine: no validation, and both gradients are buffers of the layer."""

@@ -38,10 +38,10 @@ class RNN(Recurrent["Buffers", "BackwardBuffers"]):
     def _choose_form(self) -> Form[Buffers, BackwardBuffers]:
         return Form(new_buffers, new_backward_buffers, forward, backward)
 
-    def _forward(self, x: Array, c_0: Array | None) -> Array:
+    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Array:
         buf = self._buffers_for(*x.shape[:2])
         buf.a[0] = 0 if c_0 is None else c_0
-        self._form.forward(self, buf, x)
+        self._form.forward(self, buf, x, ended)
         return buf.a[1:]
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
@@ -51,8 +51,8 @@ class RNN(Recurrent["Buffers", "BackwardBuffers"]):
         return (_input_gradient(self, buf_b) if need_dx else None), buf_b.da
 
 
-def forward(rnn: RNN, buf: Buffers, x: Array) -> None:
-    """Run all steps over x (T, B, D), from the initial activation in ``buf.a[0]``."""
+def forward(rnn: RNN, buf: Buffers, x: Array, closed: Array | None) -> None:
+    """Run all steps over x (T, B, D), from the initial activation in ``buf.a[0]``; closed is always None."""
     xp, kernels, H = rnn.backend.xp, rnn.backend.kernels, rnn.hidden_size
     (W_a,) = rnn.blocks
     a, ax1 = buf.a, buf.ax1

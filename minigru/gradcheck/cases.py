@@ -42,9 +42,19 @@ class Case:
 
 
 def recurrent(
-    cell: str, T: int, B: int, D: int, H: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0
+    cell: str,
+    T: int,
+    B: int,
+    D: int,
+    H: int,
+    backend: str | Backend = "numpy",
+    dtype: str = "float64",
+    seed: int = 0,
+    ragged: bool = False,
 ) -> Case:
     """Return the case of a GRU or RNN, with gradients coming in at the last state and at every state.
+
+    The sequences of a `ragged` case have random lengths from 1 to T; it is for the GRU.
 
     Raises
     ------
@@ -60,21 +70,23 @@ def recurrent(
     layer = CELLS[cell](D, H, backend, dtype, rng)
     x, c_0 = _random(rng, dtype, T, B, D), _random(rng, dtype, B, H)
     dlast, dstates = _random(rng, dtype, B, H), _random(rng, dtype, T, B, H)
+    more = {"lengths": rng.integers(1, T + 1, size=B)} if ragged else {}
 
     def loss_of(states: np.ndarray) -> np.number:
         return (states * dstates).sum() + (states[-1] * dlast).sum()
 
     def engine(arrays: Arrays) -> tuple[float, Arrays]:
         _assign(layer, arrays)
-        loss = float(loss_of(layer.backend.to_host(layer.forward(arrays["x"], arrays["c_0"]))))
+        loss = float(loss_of(layer.backend.to_host(layer.forward(arrays["x"], arrays["c_0"], **more))))
         dx, dc_0 = layer.backward(dlast, dstates)
         return loss, _on_host(layer.backend, {**layer.grads, "x": dx, "c_0": dc_0})
 
     def by_reference(arrays: Arrays) -> np.number:
-        return loss_of(_reference(cell)(arrays["x"], arrays["c_0"], arrays)[0])
+        return loss_of(_reference(cell)(arrays["x"], arrays["c_0"], arrays, **more)[0])
 
     arrays = {**_parameters(layer, rng), "x": x, "c_0": c_0}
-    return Case(cell.upper(), arrays, engine, by_reference, {"dlast": dlast, "dstates": dstates})
+    name = cell.upper() + (", sequences of several lengths" if ragged else "")
+    return Case(name, arrays, engine, by_reference, {"dlast": dlast, "dstates": dstates, **more})
 
 
 def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
@@ -97,21 +109,21 @@ def linear(B: int, D: int, K: int, backend: str | Backend = "numpy", dtype: str 
 
 
 def loss(B: int, K: int, backend: str | Backend = "numpy", dtype: str = "float64", seed: int = 0) -> Case:
-    """Return the case of softmax cross-entropy; errors as for `recurrent`."""
+    """Return the case of weighted softmax cross-entropy; errors as for `recurrent`."""
     B, K = checks.whole("B", B), checks.whole("K", K)
     rng = np.random.default_rng(checks.whole("seed", seed, 0))
     criterion = SoftmaxCrossEntropy(backend, dtype)
-    labels = rng.integers(K, size=B)
+    labels, weights = rng.integers(K, size=B), rng.uniform(0.5, 2, B)
 
     def engine(arrays: Arrays) -> tuple[float, Arrays]:
-        value = float(criterion.forward(arrays["logits"], labels))
+        value = float(criterion.forward(arrays["logits"], labels, weights))
         return value, _on_host(criterion.backend, {"logits": criterion.backward()})
 
     def by_reference(arrays: Arrays) -> np.number:
-        return reference.softmax_cross_entropy(arrays["logits"], labels)[0]
+        return reference.softmax_cross_entropy(arrays["logits"], labels, weights[:, None])[0]
 
     arrays = {"logits": 3 * _random(rng, dtype, B, K)}
-    return Case("SoftmaxCrossEntropy", arrays, engine, by_reference, {"labels": labels})
+    return Case("SoftmaxCrossEntropy", arrays, engine, by_reference, {"labels": labels, "weights": weights})
 
 
 def model(
@@ -179,6 +191,8 @@ def all_cases(cells: tuple[str, ...], size: str, backend: str = "numpy", dtype: 
     found = [linear(B, H, K, chosen, dtype), loss(B, K, chosen, dtype)]
     for cell in cells:
         found.append(recurrent(cell, T, B, D, H, chosen, dtype))
+        if CELLS[cell].can_keep:
+            found.append(recurrent(cell, T, B, D, H, chosen, dtype, ragged=True))
         found += [model(cell, T, B, D, H, K, steps, chosen, dtype) for steps in (0, 20)]
     return found
 

@@ -22,7 +22,7 @@ from .config import Config
 from .files import DamagedFile, read_arrays, save_arrays
 
 NAME = "checkpoint.npz"
-FORMAT = 3  # format 1 stored no sizes of the model, formats 1 and 2 no digest
+FORMAT = 4  # format 1 stored no sizes of the model, formats 1 and 2 no digest, and before format 4 options were fewer
 
 
 class CheckpointError(RuntimeError):
@@ -137,7 +137,7 @@ def save(
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Return what a checkpoint holds, of format 1, 2 or 3.
+    """Return what a checkpoint holds, of format 1 to 4.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def read(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"{path} is damaged or is not a checkpoint of minigru (no usable meta data)") from error
     if version not in range(1, FORMAT + 1):
         raise CheckpointError(f"{path} has checkpoint format {checks.shown(version)}; expected 1 to {FORMAT}")
-    if arrays.pop("digest", None) is None and version == FORMAT:
+    if arrays.pop("digest", None) is None and version >= 3:
         raise CheckpointError(f"{path} is damaged: its digest is missing")
     try:
         config = Config(**meta["config"])
@@ -169,7 +169,7 @@ def read(path: str | Path) -> Checkpoint:
         generator.state = meta["generator"]
         D, K = _sizes(meta, config, arrays)
         steps, losses, results = arrays.pop("adam.t"), arrays.pop("losses"), arrays.pop("results", None)
-        if meta["config"].keys() != asdict(config).keys():
+        if version == FORMAT and meta["config"].keys() != asdict(config).keys():
             raise ValueError("options are missing")
         if epoch > config.epochs:
             raise ValueError(f"epoch is {checks.shown(epoch)}; expected at most {config.epochs}")

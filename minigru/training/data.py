@@ -23,6 +23,7 @@ from ..engine import checks
 from .files import DamagedFile, read_arrays, save_arrays
 
 DATA = ("auto", "mnist", "digits")
+SIDES = {"mnist": 28, "digits": 8}  # of an image, in pixels
 TRAIN_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # images of each digit, 0 to 9
 TEST_COUNTS = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 NETWORK_TIMEOUT = 20  # seconds to wait for a silent server
@@ -90,6 +91,23 @@ def load(name: str = "auto", data_home: str | os.PathLike | None = None, dtype: 
         )
         print(f"To get MNIST: {error.remedy}.", file=sys.stderr)
         return load_digits(dtype)
+
+
+def hold_out(dataset: Dataset, images: int) -> Dataset:
+    """Return the data set with its last training images in place of the test images, to choose options with.
+
+    Raises
+    ------
+    ValueError
+        No training image would be left.
+    """
+    kept = len(dataset.x_train) - images
+    if kept < 1:
+        raise ValueError(
+            f"holdout is {images}; expected less than the {len(dataset.x_train)} training images of {dataset.name}"
+        )
+    x, y = dataset.x_train, dataset.y_train
+    return Dataset(dataset.name, x[:kept], y[:kept], x[kept:], y[kept:])
 
 
 def load_digits(dtype: Any = "float32") -> Dataset:

@@ -33,7 +33,7 @@ def stopping() -> Iterator[None]:
     def stop(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)
 
-    with _handling(stop, [signum for signum in ENDING if signal.getsignal(signum) == signal.SIG_DFL]):
+    with handling(stop, [signum for signum in ENDING if signal.getsignal(signum) == signal.SIG_DFL]):
         yield
 
 
@@ -51,12 +51,12 @@ def interruption() -> Iterator[Callable[[], int]]:
             signal.signal(signum, before)
 
     before: Any = signal.getsignal(signal.SIGINT)
-    with _handling(note, [signal.SIGINT, *ENDING]):
+    with handling(note, [signal.SIGINT, *ENDING]):
         yield lambda: came[0] if came else 0
 
 
 @contextmanager
-def _handling(handle: Callable[[int, FrameType | None], None], signals: list[int]) -> Iterator[None]:
+def handling(handle: Callable[[int, FrameType | None], None], signals: list[int]) -> Iterator[None]:
     """Handle signals in the block, but for those that the parent process has set to "ignore", as nohup does."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # Python delivers signals to no other thread

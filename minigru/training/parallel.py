@@ -20,6 +20,7 @@ from ..engine.backend import Array
 from ..engine.model import SequenceClassifier
 from .interrupt import Stopped, interruption
 from .launcher import forget, launched
+from .spawn import adopt_streams, spawned
 
 Made = TypeVar("Made")
 
@@ -154,11 +155,13 @@ class Ranks:
             if self.size > 1:
                 status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "code", 1)
                 status = error.status if isinstance(error, Stopped) else status
-                if not isinstance(error, (SystemExit, KeyboardInterrupt)):
+                status = 141 if isinstance(error, BrokenPipeError) else status
+                if not isinstance(error, (SystemExit, KeyboardInterrupt, BrokenPipeError)):
                     traceback.print_exc()
                 sys.stdout.flush()
                 sys.stderr.flush()
                 time.sleep(0.2)  # let mpiexec forward the output, which it drops when the job is aborted
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would say in a line of its own that this is Abort
                 self._comm.Abort(status if isinstance(status, int) else 1)
             raise
 
@@ -171,6 +174,8 @@ def connect() -> Ranks:
     MPIUnavailable
         mpiexec started this process, but mpi4py is missing or belongs to another MPI.
     """
+    if spawned():
+        adopt_streams()
     sizes = launched(os.environ)
     if not sizes:
         return Ranks()

@@ -22,6 +22,7 @@ from .data import Dataset, DataUnavailable
 from .files import flush_folder, remove_leftovers, replace_file
 from .lock import Locked, locked
 from .parallel import Ranks
+from .recipes import RECIPES
 from .trainer import Trainer
 
 CONFIG = "config.json"
@@ -179,7 +180,7 @@ def _configure(given: dict[str, Any], folder: Path, resume: bool, saved: Checkpo
         config = Config(**_read_config(folder) | given)  # nothing has been computed with the options of that run
         print(f"{folder} holds no checkpoint yet: its run starts from the beginning.", file=sys.stderr)
     else:
-        config = Config(**given)
+        config = Config(**RECIPES[given.get("recipe", "article")] | given)
     get_backend(config.backend)  # fails before data are fetched
     return config
 

@@ -13,11 +13,12 @@ from ..engine.adam import SCHEDULES, Adam, clip_by_global_norm
 from ..engine.backend import Array
 from ..engine.loss import SoftmaxCrossEntropy
 from ..engine.model import SequenceClassifier
-from . import checkpoint, history
+from . import checkpoint, data, distort, history
 from .checkpoint import Checkpoint, CheckpointError
 from .config import Config
 from .data import Dataset
 from .parallel import Ranks
+from .reading import evaluation_batch, sequences, start_gates
 
 READ_EVERY = 100  # steps between two looks at the loss on the CPU; once per epoch on a GPU, which each look makes wait
 
@@ -58,17 +59,22 @@ class Trainer:
                 f"backend is {config.backend!r} for {self.ranks.size} ranks, which would share one GPU; "
                 "expected 'numpy', or a run without mpiexec"
             )
+        if config.holdout is not None:
+            dataset = self.dataset = data.hold_out(dataset, config.holdout)
         available = len(dataset.x_train)
         images = config.limit or available
         if images > available:
             raise ValueError(f"limit is {images}; expected at most the {available} training images of {dataset.name}")
         self.rng = np.random.default_rng(config.seed)
-        D, K = dataset.x_train.shape[2], int(dataset.y_train.max()) + 1
+        x, x_test = dataset.x_train[:images], sequences(dataset.x_test, config)
+        (_, T, D), K = x_test.shape, int(dataset.y_train.max()) + 1
         self.model = SequenceClassifier(D, config.hidden_size, K, config.model, config.backend, config.dtype, self.rng)
+        if config.pixels:
+            start_gates(self.model, T, self.rng)
         self.adam = Adam(self.model, config.lr)
         to_device = self.model.backend.to_device
-        self._x, self._y = to_device(dataset.x_train[:images]), to_device(dataset.y_train[:images])
-        self._x_test, self._y_test = to_device(dataset.x_test), dataset.y_test
+        self._x, self._y = to_device(x), to_device(dataset.y_train[:images])
+        self._x_test, self._y_test = to_device(x_test), dataset.y_test
         self._batches = -(-images // config.batch_size)  # per epoch
         self.epoch = 0
         self._losses = np.empty(0)  # of the steps done in the current epoch
@@ -131,7 +137,9 @@ class Trainer:
         Diverged
             A score is not finite.
         """
-        logits = self.ranks.broadcast(self.model.logits(self._x_test) if self.ranks.rank == 0 else None)
+        x = self._x_test
+        logits = self.model.logits(x, evaluation_batch(x.shape[1])) if self.ranks.rank == 0 else None
+        logits = self.ranks.broadcast(logits)
         if not np.isfinite(logits).all():
             raise self._diverged("a score of a test image is not finite", self.adam.t)
         loss = SoftmaxCrossEntropy("numpy", "float64").forward(logits, self._y_test)
@@ -181,6 +189,9 @@ class Trainer:
         config, ranks, backend = self.config, self.ranks, self.model.backend
         B, images, batches = config.batch_size, len(self._x), self._batches
         order = backend.to_device(self.rng.permutation(images))
+        drawn = None
+        if config.distort != "none":  # all at once: a resumed epoch, and every rank, draws the same
+            drawn = [backend.to_device(a) for a in distort.draw(config.distort, self.rng, *self._x.shape)]
         first = read = len(self._losses)
         read_every = READ_EVERY if backend.name == "numpy" else batches
         losses = backend.xp.empty(batches, self.model.dtype)
@@ -192,7 +203,10 @@ class Trainer:
             for batch in range(first, batches):
                 self.adam.lr = SCHEDULES[config.schedule](config.lr, self.adam.t, config.epochs * batches)
                 mine, weight = ranks.share(order[batch * B : (batch + 1) * B])
-                losses[batch] = self.step(self._x[mine], self._y[mine], weight)
+                x = self._x[mine]
+                if drawn is not None:
+                    x = distort.apply(backend, x, *(array[mine] for array in drawn))
+                losses[batch] = self.step(sequences(x, config), self._y[mine], weight)
                 stop = ranks.stopped()
                 done = batch + 1
                 bar.update()

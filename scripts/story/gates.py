@@ -51,6 +51,10 @@ def load(options: argparse.Namespace) -> tuple[SequenceClassifier, Config, Datas
         raise ValueError(
             f"{options.checkpoint} has the cell {config.model!r}; expected a run of a GRU, whose gates are drawn"
         )
+    if config.pixels:
+        raise ValueError(
+            f"{options.checkpoint} reads pixel by pixel; expected a run without --pixels, whose rows are drawn"
+        )
     dataset = data.load(config.data)
     if not 0 <= options.index < len(dataset.x_test):
         raise ValueError(f"--index is {options.index}; expected 0 to {len(dataset.x_test) - 1}, one of the test images")

@@ -83,6 +83,9 @@ def test_schedules():
     assert [minigru.constant(0.1, step, 4) for step in range(4)] == [0.1] * 4
     cosine = [minigru.cosine(0.1, step, 4) for step in range(5)]
     assert cosine == pytest.approx([0.1, 0.05 + 0.05 * 0.5**0.5, 0.05, 0.05 - 0.05 * 0.5**0.5, 0])
+    warmup = [minigru.warmup_cosine(0.1, step, 20) for step in (0, 1, 2, 11, 20)]  # two steps of warm-up
+    assert warmup == pytest.approx([0.05, 0.1, 0.1, 0.05, 0])
+    assert minigru.warmup_cosine(0.1, 3, 9) == minigru.cosine(0.1, 3, 9)  # too short for a step of warm-up
 
 
 def test_a_rate_assigned_between_steps_is_checked_and_nothing_moves():
@@ -108,7 +111,7 @@ def test_a_rate_assigned_between_steps_is_checked_and_nothing_moves():
         ("x", 0, 4, "lr is 'x'"),
     ],
 )
-@pytest.mark.parametrize("schedule", [minigru.constant, minigru.cosine])
+@pytest.mark.parametrize("schedule", [minigru.constant, minigru.cosine, minigru.warmup_cosine])
 def test_schedules_refuse_bad_input(schedule, lr, step, steps, message):
     with pytest.raises(ValueError, match=message):
         schedule(lr, step, steps)

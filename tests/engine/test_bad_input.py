@@ -120,6 +120,14 @@ BAD = {
     "model x too large": (lambda: model().loss(XB * 1e300, [0, 0]), "a number too large for float32"),
     "model y": (lambda: model().loss(XB, [0, 1, 2]), r"y has shape \(3,\); expected \(2,\)"),
     "model y high": (lambda: model().loss(XB, [0, K]), "y runs from 0 to 3; expected integers from 0 to 2"),
+    "lengths 0": (lambda: gru().forward(X, lengths=[0, 3]), "lengths runs from 0 to 3; expected integers from 1 to 3"),
+    "lengths beyond T": (lambda: model().loss(XB, [0, 0], [1, 4]), "lengths runs from 1 to 4; expected .* 1 to 3"),
+    "lengths floats": (lambda: model().predict(XB, lengths=[1.0, 2.0]), "lengths has dtype float64"),
+    "lengths shape": (lambda: model().logits(XB, lengths=[1]), r"lengths has shape \(1,\); expected \(2,\)"),
+    "lengths NaN inside": (lambda: gru().forward(NAN, lengths=[T, T]), "x holds NaN"),
+    "lengths RNN": (lambda: minigru.RNN(D, H).forward(X, lengths=[1, 2]), "lengths is given to an RNN"),
+    "weights": (lambda: model().loss(XB, [0, 0], weights=[1, -1]), "weights holds -1; expected numbers from 0 up"),
+    "weights NaN": (lambda: LOSS().forward(np.ones((B, K)), [0, 1], [1, np.nan]), "weights holds NaN"),
     "predict": (lambda: model().predict(np.ones((B, T))), "x has shape"),
     "predict batch": (lambda: model().predict(XB, batch_size=0), "batch_size is 0"),
     "predict empty": (lambda: model().predict_proba(np.ones((0, T, D))), r"x has shape \(0, 3, 4\)"),
@@ -184,7 +192,7 @@ def test_probabilities_of_huge_logits():
     classifier.params["linear.W"][...] = 0
     classifier.params["linear.b"] = [1e4, -1e4, 1e4]
     assert np.allclose(classifier.predict_proba(XB), [0.5, 0, 0.5])
-    classifier.logits = lambda x, batch_size: np.array([[1e4, 0, 1e4], [0, -1e4, 0]])
+    classifier.logits = lambda x, *_: np.array([[1e4, 0, 1e4], [0, -1e4, 0]])
     assert np.allclose(classifier.predict_proba(XB), [0.5, 0, 0.5])
 
 

@@ -21,10 +21,10 @@ SIZES = [(1, 1, 1, 1), (1, 3, 4, 5), (2, 1, 4, 5), (2, 3, 1, 1), (6, 3, 4, 5), (
 SIZE_IDS = [f"T{T}-B{B}-D{D}-H{H}" for T, B, D, H in SIZES]
 
 
-def expected_of(cell, p, x, c_0=None, dlast=None, dstates=None):
+def expected_of(cell, p, x, c_0=None, dlast=None, dstates=None, lengths=None):
     """Return what the reference computes: the states and every gradient by name."""
     c_0 = np.zeros((x.shape[1], p[f"b_{CELLS[cell].letters[0]}"].size)) if c_0 is None else c_0
-    states, cache = FORWARD[cell](x, c_0, p)
+    states, cache = FORWARD[cell](x, c_0, p, *([] if lengths is None else [lengths]))
     total = np.zeros_like(states) if dstates is None else dstates.copy()
     total[-1] += 0 if dlast is None else dlast
     dx, dc_0, grads = BACKWARD[cell](total, cache)
@@ -106,10 +106,11 @@ def test_the_persistent_form_is_taken_where_it_fits_and_equals_the_reference(H, 
     kernel = Mock(wraps=PersistentInNumPy)
     gru = minigru.GRU(4, H, replace(recording(), persistent=kernel), dtype)
     p = randomise(gru, rng)
-    for c_0, dstates in ((None, rng.standard_normal((5, 3, H))), (rng.standard_normal((3, H)), None)):
+    given = ((None, rng.standard_normal((5, 3, H)), [2, 5, 1]), (rng.standard_normal((3, H)), None, None))
+    for c_0, dstates, lengths in given:
         x, dlast = rng.standard_normal((5, 3, 4)), rng.standard_normal((3, H))
-        states, gradients = gru.forward(x, c_0), gru.backward(dlast, dstates)
-        expected = expected_of("gru", p, x, c_0, dlast, dstates)
+        states, gradients = gru.forward(x, c_0, lengths), gru.backward(dlast, dstates)
+        expected = expected_of("gru", p, x, c_0, dlast, dstates, lengths and np.array(lengths))
         assert_equal(gru, expected, states, gradients, 1e-12 if dtype == "float64" else 1e-5)
     assert kernel.forward.called == kernel.backward.called == ((H, dtype) == (6, "float64"))
 
@@ -175,6 +176,18 @@ def test_the_sizes_of_four_lengths_are_kept_and_no_more_samples_than_a_part_has(
     assert {array.shape[1] for array in backend.handed_out if array.ndim == 3} == {3, 1}
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_prediction_goes_a_few_steps_at_a_time(cell, rng):
+    backend = replace(recording(), cached_rows=6)
+    few, whole = (minigru.SequenceClassifier(2, 3, 2, cell, each, "float64") for each in (backend, "numpy"))
+    x = rng.standard_normal((8, 5, 2))
+    lengths = rng.integers(1, 6, size=8) if cell == "gru" else None
+    expected = whole.linear.forward(whole.cell.forward(x.transpose(1, 0, 2), lengths=lengths)[-1])
+    assert relative(few.logits(x, lengths=lengths), expected) < 1e-12
+    assert relative(few.logits(x[:2], lengths=None if lengths is None else lengths[:2]), expected[:2]) < 1e-12
+    assert max(len(array) for array in backend.handed_out if array.ndim == 3) == 3 + 1  # steps, and the initial state
+
+
 def test_only_the_latest_sizes_keep_their_buffers():
     gru = minigru.GRU(2, 64)
     used = []
@@ -238,11 +251,12 @@ def test_loss_equals_reference_at_any_size(rng):
     backend = recording()
     criterion = minigru.SoftmaxCrossEntropy(backend, "float64")
     losses = []
-    for B, K in ((2, 3), (4, 3), (2, 3), (2, 5)):
+    for B, K, weighted in ((2, 3, 0), (4, 3, 1), (2, 3, 1), (2, 3, 0), (2, 5, 0)):
         poison(backend)
         logits, labels = rng.standard_normal((B, K)), rng.integers(K, size=B)
-        expected, cache = reference.softmax_cross_entropy(logits, labels)
-        losses.append((criterion.forward(logits, labels), expected))
+        weights = rng.uniform(0, 2, B) if weighted else None
+        expected, cache = reference.softmax_cross_entropy(logits, labels, weights[:, None] if weighted else 1)
+        losses.append((criterion.forward(logits, labels, weights), expected))
         for _ in range(2):
             assert relative(criterion.backward(), reference.softmax_cross_entropy_backward(cache)) < 1e-14
     for loss, expected in losses:  # each is a number of its own
@@ -252,7 +266,8 @@ def test_loss_equals_reference_at_any_size(rng):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_loss_of_huge_logits_is_right(dtype):
     criterion = minigru.SoftmaxCrossEntropy(dtype=dtype)
-    loss = criterion.forward([[1e4, -1e4, 0], [-1e4, 1e4, 1e4]], [1, 2])
+    loss = criterion.forward([[1e4, -1e4, 0], [-1e4, 1e4, 1e4]], [1, 2], [1, 1])
+    assert loss.dtype == dtype
     assert loss == pytest.approx((2e4 + np.log(2)) / 2, rel=1e-6)
     assert np.allclose(criterion.backward(), [[0.5, -0.5, 0], [0, 0.25, -0.25]])
 

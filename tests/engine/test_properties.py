@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cuda_on_cpu
+import fake_device
 import numpy as np
 import pytest
 from helpers import BACKWARD, CELLS, FORWARD, randomise
@@ -13,6 +15,10 @@ from minigru import reference
 
 SIZE = st.integers(1, 6)
 SEED = st.integers(0, 2**32 - 1)
+JUNK = st.sampled_from([0.0, 1e300, np.inf, np.nan])
+BACKEND = {"numpy": minigru.get_backend("numpy")}
+if not cuda_on_cpu.missing:
+    BACKEND["fake device"] = fake_device.fake_backend()
 DTYPES = st.sampled_from(["float64", "float32", "float16", "int64", "uint8", "bool"])
 LAYOUTS = st.sampled_from(["C", "F", "reversed", "strided", "read-only", "byte-swapped"])
 
@@ -76,6 +82,43 @@ def test_memory_stays_between_what_was_there_and_one(T, B, H, seed):
         view[...] = rng.standard_normal(view.shape) * 10
     states = gru.forward(rng.standard_normal((T, B, 3)) * 10, rng.uniform(-1, 1, (B, H)))
     assert np.abs(states).max() <= 1
+
+
+@settings(deadline=None, max_examples=120, derandomize=True)
+@given(backend=st.sampled_from(list(BACKEND)), T=SIZE, B=SIZE, more=st.integers(0, 3), junk=JUNK, seed=SEED)
+def test_padding_is_invisible(backend, T, B, more, junk, seed):
+    """What stands behind the ends, bit for bit; how much, and the order of the batch, to rounding (G6)."""
+    rng = np.random.default_rng(seed)
+    model = minigru.SequenceClassifier(3, 5, 4, backend=BACKEND[backend], dtype="float64", rng=rng)
+    for name, view in model.params.items():
+        model.params[name] = rng.standard_normal(view.shape)
+    host = model.backend.to_host
+    x, y, weights = rng.standard_normal((B, T, 3)), rng.integers(4, size=B), rng.uniform(0, 2, B)
+    c_0, dstates = rng.standard_normal((B, 5)), rng.standard_normal((T, B, 5))
+    lengths = rng.integers(1, T + 1, size=B)
+
+    def everything(x, order, dstates):
+        y_, lengths_, inputs = y[order], lengths[order], x[order]
+        states = host(model.cell.forward(inputs.transpose(1, 0, 2), c_0[order], lengths_))
+        dx, dc_0 = map(host, model.cell.backward(dstates=dstates[:, order]))
+        grads = [host(model.cell.gradient).copy()]
+        loss = float(model.loss(inputs, y_, lengths_, weights[order]))
+        model.backward()
+        logits = model.logits(inputs, lengths=lengths_, batch_size=2)
+        back = np.argsort(order)
+        return [states[:T, back], dx[:T, back], dc_0[back], logits[back], *grads, host(model.gradient).copy(), loss]
+
+    same = np.arange(B)
+    found = everything(x, same, dstates)
+    for b, end in enumerate(lengths):
+        assert (found[0][end:, b] == found[0][end - 1, b]).all()
+        assert (found[1][end:, b] == 0).all()
+    filled = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, junk)
+    assert all(np.array_equal(a, b) for a, b in zip(found, everything(filled, same, dstates), strict=True))
+    longer = np.concatenate([filled, np.full((B, more, 3), junk)], axis=1)
+    shuffled = everything(longer, rng.permutation(B), np.concatenate([dstates, np.zeros((more, B, 5))]))
+    for a, b in zip(found, shuffled, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=60, derandomize=True)

@@ -254,3 +254,16 @@ def test_a_saving_is_the_time_without_minus_the_time_with(monkeypatch):
     monkeypatch.setattr(ablation, "time_in_rounds", lambda runs, rounds: times)
     (row,) = ablation.savings(["F9"], 3, 2, SimpleNamespace(threads=1, rounds=2))
     assert (row["ms"], row["saved_ms"], row["saved_share"]) == (2, 3, pytest.approx((3 / 4 + 1 / 2) / 2))
+
+
+def test_recipes_prints_every_seed_and_reads_a_run_that_is_there(tmp_path):
+    options = ("--data", "digits", "--recipes", "fast", "--seeds", "2", "--epochs", "1", "--out", tmp_path)
+    first, second = (run_script("bench/recipes.py", *options) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout  # with the same seconds
+    assert "Test accuracy" in first.stderr
+    assert second.stderr == ""
+    assert [line.split()[1:8:2] for line in first.stdout.splitlines() if line.startswith("| fast")][:2] == [
+        ["fast", "1", "0", "1"],
+        ["fast", "1", "1", "1"],
+    ]

@@ -104,14 +104,15 @@ def worst_of_loss(code, B=70, K=3, threads=32):
     rng = np.random.default_rng(0)
     logits, labels = 3 * rng.standard_normal((B, K)), rng.integers(K, size=B)
     logits[:3] = np.array([[1000, 0, -1000], [-1000, 0, 1000], [0, 1000, -1000]])[:B]  # exp(1000) would overflow
-    expected, cache = reference.softmax_cross_entropy(logits, labels)
+    w = rng.uniform(0, 2, (B, 1))
+    expected, cache = reference.softmax_cross_entropy(logits, labels, w)
     options = ("-DREAL=double", "-DLABEL=long long", f"-DTHREADS={threads}")
     module = cuda_on_cpu.RawModule(code, options)
 
     def worst(order=0, fault=-1):
         dlogits, loss = np.full((B, K), np.nan), np.array(np.nan)
         with switched(module, order, fault):
-            arguments = (logits, labels, dlogits, loss, np.int32(B), np.int32(K))
+            arguments = (logits, labels, w / B, dlogits, loss, np.int32(B), np.int32(K))
             module.get_function("softmax_cross_entropy")((1,), (threads,), arguments)
         return np.max([relative(loss, expected), relative(dlogits, reference.softmax_cross_entropy_backward(cache))])
 
@@ -171,10 +172,10 @@ def test_arguments_of_another_type_than_declared_are_refused():
     module = cuda_on_cpu.RawModule(LOSS, ("-DREAL=float", "-DLABEL=int", "-DTHREADS=32"))
     kernel = module.get_function("softmax_cross_entropy")
     logits, labels, loss = np.ones((2, 2), "float32"), np.zeros(2, "int32"), np.zeros((), "float32")
-    good = (logits, labels, logits.copy(), loss, np.int32(2), np.int32(2))
+    good = (logits, labels, np.full((2, 1), 0.5, "float32"), logits.copy(), loss, np.int32(2), np.int32(2))
     kernel((1,), (32,), good)
     assert loss == pytest.approx(np.log(2))
-    for place, bad in [(0, logits.astype("float64")), (1, labels[::-1]), (1, labels.astype("int64")), (4, 2)]:
+    for place, bad in [(0, logits.astype("float64")), (1, labels[::-1]), (1, labels.astype("int64")), (5, 2)]:
         with pytest.raises(TypeError):
             kernel((1,), (32,), (*good[:place], bad, *good[place + 1 :]))
     with pytest.raises(ValueError, match="argument"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import autograd
 import autograd.numpy as anp
 import check_gradients
@@ -15,6 +17,7 @@ from minigru.gradcheck import cases
 
 EDGES = [(1, 1, 1, 1), (1, 2, 3, 4), (2, 1, 3, 4), (2, 2, 1, 1), (6, 3, 4, 5)]
 SMALL = {f"{cell}-T{T}-B{B}-D{D}-H{H}": (cases.recurrent, cell, T, B, D, H) for cell in CELLS for T, B, D, H in EDGES}
+SMALL |= {"gru-ragged": (partial(cases.recurrent, ragged=True), "gru", 6, 3, 4, 5)}
 SMALL |= {f"linear-{B}-{D}-{K}": (cases.linear, B, D, K) for B, D, K in [(1, 1, 1), (1, 3, 2), (3, 4, 5)]}
 SMALL |= {f"loss-{B}-{K}": (cases.loss, B, K) for B, K in [(1, 2), (3, 4)]}
 SMALL |= {f"{cell}-model-{steps}": (cases.model, cell, 4, 3, 2, 5, 3, steps) for cell in CELLS for steps in (0, 20)}
@@ -30,16 +33,16 @@ def assert_rows(rows, tolerance):
 
 def by_reference(case):
     """Return the gradients by the backward pass of the reference; the reference has none for a whole model."""
-    a, constants, cell = case.arrays, case.constants, case.name.lower()
+    a, constants, cell = case.arrays, dict(case.constants), case.name.lower().partition(",")[0]
     if cell in CELLS:
-        dstates = constants["dstates"].copy()
-        dstates[-1] += constants["dlast"]
-        dx, dc_0, gradients = BACKWARD[cell](dstates, FORWARD[cell](a["x"], a["c_0"], a)[1])
+        dstates = constants.pop("dstates").copy()
+        dstates[-1] += constants.pop("dlast")
+        dx, dc_0, gradients = BACKWARD[cell](dstates, FORWARD[cell](a["x"], a["c_0"], a, **constants)[1])
         return {**{name: gradients[name] for name in a if name in gradients}, "x": dx, "c_0": dc_0}
     if cell == "linear":
         dx, gradients = reference.linear_backward(constants["dy"], reference.linear(a["x"], a)[1])
         return {**gradients, "x": dx}
-    _, cache = reference.softmax_cross_entropy(a["logits"], constants["labels"])
+    _, cache = reference.softmax_cross_entropy(a["logits"], constants["labels"], constants["weights"][:, None])
     return {"logits": reference.softmax_cross_entropy_backward(cache)}
 
 
@@ -96,8 +99,8 @@ def article_rnn(x, a, p):
 ARTICLE = {"gru": article_gru, "rnn": article_rnn}
 
 
-def cross_entropy(logits, labels):
-    return anp.mean(anp.log(anp.sum(anp.exp(logits), axis=1)) - logits[anp.arange(len(labels)), labels])
+def cross_entropy(logits, labels, weights=1):
+    return anp.mean(weights * (anp.log(anp.sum(anp.exp(logits), axis=1)) - logits[anp.arange(len(labels)), labels]))
 
 
 @pytest.mark.parametrize(
@@ -128,11 +131,22 @@ def recurrent_loss(a, cell, dlast, dstates):
     return sum(anp.sum(state * d) for state, d in zip(states, dstates, strict=True)) + anp.sum(states[-1] * dlast)
 
 
+def ragged_loss(a, lengths, dlast, dstates):
+    """Run each sequence alone, to its end; the states behind its end are the last one again."""
+    loss = 0
+    for b, end in enumerate(lengths):
+        own = {**{name: a[name] for name in a}, "x": a["x"][:end, b : b + 1], "c_0": a["c_0"][b : b + 1]}
+        behind = anp.sum(dstates[end:, b], axis=0) + dlast[b]
+        loss += recurrent_loss(own, "gru", behind, dstates[:end, b : b + 1])
+    return loss
+
+
 LOSSES = {
+    "ragged": (cases.recurrent("gru", 6, 3, 4, 5, seed=4, ragged=True), ragged_loss),
     "gru": (cases.recurrent("gru", 6, 3, 4, 5, seed=4), lambda a, **d: recurrent_loss(a, "gru", **d)),
     "rnn": (cases.recurrent("rnn", 6, 3, 4, 5, seed=4), lambda a, **d: recurrent_loss(a, "rnn", **d)),
     "linear": (cases.linear(3, 4, 5), lambda a, dy: anp.sum((anp.dot(a["x"], a["W"]) + a["b"]) * dy)),
-    "loss": (cases.loss(3, 4), lambda a, labels: cross_entropy(a["logits"], labels)),
+    "loss": (cases.loss(3, 4), lambda a, **d: cross_entropy(a["logits"], **d)),
 }
 
 

@@ -148,6 +148,7 @@ CALLS = {
     "Adam": (lambda **k: minigru.Adam(**k), dict(owner=MODEL, lr=0.1, beta1=0.9, beta2=0.99, eps=1e-8)),
     "clip": (lambda **k: minigru.clip_by_global_norm(**k), dict(owner=MODEL, max_norm=1.0)),
     "cosine": (lambda **k: minigru.cosine(**k), dict(lr=0.1, step=1, steps=3)),
+    "warmup_cosine": (lambda **k: minigru.warmup_cosine(**k), dict(lr=0.1, step=1, steps=3)),
     "constant": (lambda **k: minigru.constant(**k), dict(lr=0.1, step=1, steps=3)),
     "get_backend": (lambda **k: minigru.get_backend(**k), dict(backend="numpy")),
     "Config": (lambda **k: Config(**k), {name: getattr(Config(), name) for name in Config.__dataclass_fields__}),

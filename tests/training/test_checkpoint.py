@@ -142,7 +142,7 @@ DAMAGE = {
     "flipped": (content(checkpoint.NAME, flip), NOT_A_CHECKPOINT),
     "text": (content(checkpoint.NAME, lambda text: b"not an archive"), NOT_A_CHECKPOINT),
     "foreign": (array("meta", lambda meta: None), NOT_A_CHECKPOINT),
-    "format 4": (meta(format=4), "has checkpoint format 4; expected 1 to 3"),
+    "format 5": (meta(format=5), "has checkpoint format 5; expected 1 to 4"),
     "no digest": (unsigned, "is damaged: its digest is missing"),
     "deep": (array("meta", lambda meta: np.array("[" * 10**5)), NOT_A_CHECKPOINT),
     "format None": (meta(format=None), "has checkpoint format None"),
@@ -232,6 +232,7 @@ def test_a_refused_checkpoint_changes_nothing_in_the_trainer(run, dataset, tmp_p
 @pytest.mark.parametrize(
     ("made", "wanted", "words"),
     [
+        ({}, {"recipe": "fast"}, "recipe is 'fast', but .* was made with 'article'"),
         ({}, {"lr": 0.5}, "lr is 0.5, but .* was made with 0.001: keep 0.001, or"),
         ({}, {"epochs": 1}, "epochs is 1; expected at least 2"),
         ({}, {"epochs": 3, "schedule": "cosine"}, "epochs is 3, but .* was made with 2"),

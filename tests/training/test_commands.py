@@ -33,6 +33,7 @@ SMALL = {
     "check_gradients.py": "--size small",
     "bench.py": "",
     "ablation.py": "",
+    "recipes.py": "",
     "show_batch.py": "--data digits --out {folder}",
     "agreement.py": "--steps 2 --tests 2 --hidden-size 4 --out {folder}",
     "vanishing_gradient.py": "--lengths 4 --steps 2 --hidden-size 4 --out {folder}",
@@ -40,13 +41,14 @@ SMALL = {
     "predict.py": "--out {folder}",
     "make_figures.py": "--dry-run",
 }
-OPTIONS_ONLY = {"bench.py", "ablation.py"}  # their sections, which take long, run in a test of their own
+OPTIONS_ONLY = {"bench.py", "ablation.py", "recipes.py"}  # their sections, which take long, run in a test of their own
 # What .ci/run does with other names, or another test.
 KNOWN = {
     "python3 -m venv .venv",
     "source .venv/bin/activate",
     "python scripts/story/plot_step_size.py",
     "mpiexec -n 2 python scripts/train_mnist.py",
+    "python scripts/train_mnist.py --ranks 2",
 }
 
 

@@ -5,10 +5,14 @@ The tests that need ranks start real ones with mpiexec.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
+import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +26,7 @@ from calling import assert_one_sentence, call
 from helpers import ROOT, run_script
 
 import minigru
+from minigru import cli
 from minigru.training import checkpoint, data, parallel
 from minigru.training.config import Config
 from minigru.training.launcher import forget, launched
@@ -48,11 +53,20 @@ def start(ranks, *command):
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def mpirun(ranks, *command):
+def mpirun(ranks, *command, start=start):
     """Run a job to its end."""
     process = start(ranks, *command)
     out, err = process.communicate(timeout=120)
     return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
+
+
+def start_by_flag(ranks, *command, stderr=subprocess.PIPE):
+    """Start a script that starts its own ranks, in a process group of its own, as a shell does it."""
+    line = [sys.executable, *map(str, command), "--ranks", str(ranks)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True)
+
+
+both_ways = pytest.mark.parametrize("start", [start, start_by_flag], ids=["mpiexec", "flag"])
 
 
 def assert_close(folder, expected):
@@ -208,17 +222,19 @@ def test_several_ranks_give_the_losses_of_one_over_100_steps_and_stay_equal(tmp_
 
 
 @needs_mpi
-def test_the_script_trains_and_resumes_alike_on_one_rank_and_on_two(tmp_path):
+@both_ways
+def test_the_script_trains_and_resumes_alike_on_one_rank_and_on_two(start, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    alone = call(train_mnist, *DIGITS, "--epochs", "2", "--out", one)
-    shared = mpirun(2, SCRIPT, *DIGITS, "--epochs", "2", "--out", two)
+    options = (*DIGITS, "--epochs", "2", "--distort", "affine")
+    alone = call(train_mnist, *options, "--out", one)
+    shared = mpirun(2, SCRIPT, *options, "--out", two, start=start)
     assert (alone.returncode, shared.returncode, shared.stderr) == (0, 0, "")
     for line_one, line_two in zip(alone.stdout.splitlines(), shared.stdout.splitlines(), strict=True):
         assert line_one.split("%")[0].replace("/one", "") == line_two.split("%")[0].replace("/two", "")
     assert {path.name for path in one.iterdir()} < {path.name for path in two.iterdir()}  # no figures in the first
     assert_close(two, one)
     assert call(train_mnist, "--out", two, "--resume", "--epochs", "3").returncode == 0
-    assert mpirun(2, SCRIPT, "--out", one, "--resume", "--epochs", "3").returncode == 0
+    assert mpirun(2, SCRIPT, "--out", one, "--resume", "--epochs", "3", start=start).returncode == 0
     assert_close(two, one)
 
 
@@ -235,6 +251,99 @@ def test_a_signal_to_mpiexec_stops_all_ranks_and_saves(signum, tmp_path):
     epochs = len(pd.read_csv(tmp_path / "a" / "history.csv"))
     resumed = call(train_mnist, "--out", tmp_path / "a", "--resume", "--epochs", epochs + 1)
     assert resumed.returncode == 0, resumed.stderr
+
+
+@needs_mpi
+@pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ranks_started_by_the_flag_are_one_program(signum, tmp_path):
+    """A signal to its group, as Ctrl-C, or to its process; the bar on the terminal; the same numbers after it."""
+    signum, (terminal, stderr) = getattr(signal, signum), os.openpty()
+    fcntl, termios = map(importlib.import_module, ("fcntl", "termios"))  # not on Windows
+    fcntl.ioctl(stderr, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # a bar of no width would be empty
+    process = start_by_flag(2, SCRIPT, *DIGITS, "--epochs", "300", "--out", tmp_path / "a", stderr=stderr)
+    os.close(stderr)
+    assert process.stdout.readline().startswith("epoch   1/300")
+    (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)
+    said = b""
+    with contextlib.suppress(OSError):  # how Linux says that nobody has the terminal open
+        while part := os.read(terminal, 4096):
+            said += part
+    os.close(terminal)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signum, said
+    assert b"\repoch 1:   0%" in said
+    assert said.count(f"Go on: python {SCRIPT} --ranks 2 --out {tmp_path / 'a'} --resume".encode()) == 1
+    assert b"Traceback" not in said
+    if signum != signal.SIGINT:
+        return
+    epochs = ("--epochs", len(pd.read_csv(tmp_path / "a" / "history.csv")) + 1)
+    assert mpirun(2, SCRIPT, "--out", tmp_path / "a", "--resume", *epochs, start=start_by_flag).returncode == 0
+    assert mpirun(2, SCRIPT, *DIGITS, *epochs, "--out", tmp_path / "b", start=start_by_flag).returncode == 0
+    one, two = (checkpoint.read(tmp_path / name / checkpoint.NAME) for name in "ab")
+    for name, array in one.arrays.items():
+        np.testing.assert_array_equal(array, two.arrays[name], err_msg=name)
+
+
+@needs_mpi
+def test_no_rank_outlives_the_program_that_has_started_it(tmp_path):
+    process = start_by_flag(2, SCRIPT, *DIGITS, "--epochs", "100000", "--out", tmp_path / "a")
+    assert process.stdout.readline().startswith("epoch ")
+    process.kill()
+    process.communicate(timeout=30)  # ends once no process has the pipes open
+
+
+DYING = f"""
+import os, signal, sys
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+import train_mnist
+from minigru import cli
+from minigru.training.trainer import Trainer
+save = Trainer.save
+def saving(trainer):
+    save(trainer)
+    if trainer.ranks.rank == 1 and trainer.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Trainer.save = saving
+cli.run(train_mnist.main)
+"""
+
+
+@needs_mpi
+def test_the_program_says_that_a_rank_has_died(tmp_path):
+    result = mpirun(2, "-c", DYING, *DIGITS, "--out", tmp_path / "a", start=start_by_flag)
+    assert_one_sentence(result, 1, "a rank was killed by SIGKILL", "--resume")
+    assert checkpoint.read(tmp_path / "a" / checkpoint.NAME).epoch in (1, 2)
+
+
+@pytest.mark.parametrize("missing", ["mpi4py", "mpiexec"])
+def test_the_flag_without_mpi_says_what_to_install(missing, monkeypatch, tmp_path):
+    if missing == "mpi4py":
+        monkeypatch.setitem(sys.modules, "mpi4py", None)
+    else:
+        monkeypatch.setattr("importlib.metadata.files", lambda name: [])
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    words = "no wheel for Windows" if sys.platform == "win32" else "pip install 'minigru[mpi]'"
+    assert_one_sentence(call(train_mnist, "--ranks", "2"), 2, "--ranks 2 needs mpi4py and MPICH", words)
+
+
+@pytest.mark.parametrize(("given", "started"), [("auto", 2), ("2", 2), ("3", 3)])
+def test_the_flag_counts_cores_and_says_if_ranks_have_to_share_one(given, started, monkeypatch):
+    for name, made in {"find_mpiexec": Path, "physical_cores": lambda: 2, "spawn": lambda path, size: size}.items():
+        monkeypatch.setattr(cli, name, made)
+    result = call(train_mnist, "--ranks", given)
+    assert result.returncode == started
+    said = "train_mnist.py: 3 ranks take turns on 2 cores, which is slower than --ranks 2\n"
+    assert result.stderr == (said if started == 3 else "")
+
+
+@pytest.mark.parametrize("ranks", ["0", "two", "2.5", ""])
+def test_a_wrong_number_of_ranks_is_refused(ranks):
+    assert_one_sentence(call(train_mnist, "--ranks", ranks), 2, "--ranks is", "at least 1, or auto")
+
+
+@needs_mpi
+def test_the_flag_under_mpiexec_is_refused():
+    assert_one_sentence(mpirun(2, SCRIPT, "--ranks", "2"), 2, "--ranks is 2, but mpiexec has started 2 ranks")
 
 
 SIGNALLED = f"""{PREAMBLE}
@@ -331,6 +440,7 @@ def test_what_one_rank_cannot_do_ends_all_and_one_rank_says_why():
 
 
 @needs_mpi
+@both_ways
 @pytest.mark.parametrize(
     ("options", "words", "status"),
     [
@@ -340,9 +450,9 @@ def test_what_one_rank_cannot_do_ends_all_and_one_rank_says_why():
     ],
     ids=["option", "checkpoint", "diverged"],
 )
-def test_an_error_is_said_once_and_ends_all(options, words, status, tmp_path, monkeypatch):
+def test_an_error_is_said_once_and_ends_all(start, options, words, status, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert_one_sentence(mpirun(2, SCRIPT, *options), status, words)
+    assert_one_sentence(mpirun(2, SCRIPT, *options, start=start), status, words)
     if status == 2:
         assert not [*tmp_path.glob("runs/*")]
 

@@ -139,7 +139,9 @@ def test_a_wrong_option_is_one_sentence_and_exit_2(arguments, words, tmp_path, m
     assert [*tmp_path.glob("runs/*")] == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("lr", "fast"), ("lr", None), ("dtype", "int8"), ("seed", 0.5)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("lr", "fast"), ("lr", None), ("dtype", "int8"), ("seed", 0.5), ("pixels", 1)]
+)
 def test_the_configuration_checks_its_options_too(name, value):
     with pytest.raises(ValueError, match=f"{name} is {value!r}; expected"):
         Config(**{name: value})
@@ -157,7 +159,13 @@ def test_a_configuration_holds_plain_numbers_that_json_can_hold(name, value, kep
 def test_help_teaches():
     result = call(train_mnist, "--help")
     assert result.returncode == 0
-    for word in ("examples:", "--schedule {constant,cosine}", "default: 0.001", "exit status"):
+    for word in (
+        "examples:",
+        "--schedule {constant,cosine,warmup-cosine}",
+        "--recipe {article,fast,best}",
+        "default: 0.001",
+        "exit status",
+    ):
         assert word in result.stdout
 
 
@@ -369,3 +377,12 @@ def test_every_script_says_that_a_signal_has_stopped_it(name):
     process.send_signal(signum)
     assert process.communicate(timeout=30)[1] == b"-c: stopped\n"
     assert process.returncode == 128 + signum
+
+
+def test_a_recipe_is_overridden_by_an_option_stored_and_resumed(tmp_path):
+    assert call(train_mnist, *QUICK, "--recipe", "fast", "--lr", "0.01", "--out", tmp_path).returncode == 0
+    config = checkpoint.read(tmp_path / "checkpoint.npz").config
+    assert (config.recipe, config.lr, config.epochs) == ("fast", 0.01, 2)
+    assert (config.batch_size, config.schedule, config.clip_norm) == (32, "warmup-cosine", 1)
+    assert call(train_mnist, "--recipe", "fast", "--out", tmp_path, "--resume").returncode == 0
+    assert_one_sentence(call(train_mnist, "--recipe", "slow", "--out", tmp_path), 2, "--recipe is 'slow'; expected")

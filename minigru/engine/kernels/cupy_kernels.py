@@ -92,9 +92,9 @@ _adam = cupy.ElementwiseKernel(
 )
 
 
-def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, c_prev: Array) -> None:
-    """Compute both gates, which hold z_u and z_r on entry, and rc = gamma_r * c_prev."""
-    _gru_gates(c_prev, gamma_u, gamma_r, rc)
+def gru_gates(gates: Array, rc: Array, c_prev: Array) -> None:
+    """Compute both gates, (2, B, H), which hold z_u and z_r on entry, and rc = gamma_r * c_prev."""
+    _gru_gates(c_prev, gates[0], gates[1], rc)
 
 
 def gru_memory(c: Array, c_tilde: Array, gamma_u: Array, c_prev: Array) -> None:
@@ -130,14 +130,14 @@ def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
 
 
 def softmax_cross_entropy(
-    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, labels: Array, classes: Array
+    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, share: Array, labels: Array, classes: Array
 ) -> Array:
     """Return the mean cross-entropy, on the device, and compute dlogits; log_p holds the logits."""
     logits = log_p
     (B, K), REAL, LABEL = logits.shape, logits.dtype.name, labels.dtype.name
     kernel = cuda.kernel("softmax_cross_entropy", "softmax_cross_entropy", REAL=REAL, LABEL=LABEL, THREADS=THREADS)
     loss = cupy.empty((), logits.dtype)
-    arrays = (logits, cupy.ascontiguousarray(labels), dlogits, loss)
+    arrays = (logits, cupy.ascontiguousarray(labels), share, dlogits, loss)
     kernel((1,), (THREADS,), (*arrays, np.int32(B), np.int32(K)))  # (S1) (S2) (S3) (dS)
     return loss
 

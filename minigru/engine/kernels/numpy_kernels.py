@@ -20,11 +20,10 @@ def sigmoid(z: Array, out: Array) -> None:
     np.add(out, 0.5, out=out)  # (F3)
 
 
-def gru_gates(gamma_u: Array, gamma_r: Array, rc: Array, c_prev: Array) -> None:
-    """Compute both gates from their pre-activations, and the memory that passes the reset gate."""
-    z_u, z_r = gamma_u, gamma_r
-    sigmoid(z_u, out=gamma_u)  # (G1)
-    sigmoid(z_r, out=gamma_r)  # (G2)
+def gru_gates(gates: Array, rc: Array, c_prev: Array) -> None:
+    """Compute gamma_u and gamma_r, (2, B, H), from their pre-activations, and the memory that passes the reset gate."""
+    z, (_, gamma_r) = gates, gates
+    sigmoid(z, out=gates)  # (G1) (G2) (F12)
     np.multiply(gamma_r, c_prev, out=rc)  # (G3)
 
 
@@ -89,12 +88,12 @@ def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
 
 
 def softmax_cross_entropy(
-    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, labels: Array, classes: Array
+    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, share: Array, labels: Array, classes: Array
 ) -> Array:
     """Return the mean cross-entropy of logits against labels, a scalar, and compute its gradient.
 
     dlogits, log_p, p and y are (B, K): the gradient, the log-probabilities, the probabilities and the one-hot labels.
-    labels and row are (B, 1); classes is (K,) and holds 0 … K-1.
+    labels, row and share are (B, 1); share holds w / B, and classes is (K,) and holds 0 … K-1.
     """
     logits = s = log_p
     np.equal(labels, classes, out=y)
@@ -106,8 +105,9 @@ def softmax_cross_entropy(
     np.log(row, out=row)
     np.subtract(s, row, out=log_p)  # (S2)
     np.subtract(p, y, out=dlogits)
-    np.divide(dlogits, len(y), out=dlogits)  # (dS)
-    return -np.vdot(y, log_p) / len(y)  # (S3)
+    np.multiply(dlogits, share, out=dlogits)  # (dS)
+    np.multiply(y, share, out=y)
+    return -np.vdot(y, log_p)  # (S3)
 
 
 def adam(

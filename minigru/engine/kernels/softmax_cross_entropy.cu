@@ -4,6 +4,7 @@
 extern "C" __global__ void softmax_cross_entropy(
     const REAL* logits,   // (B, K)
     const LABEL* labels,  // (B,)
+    const REAL* share,    // (B,), w / B
     REAL* dlogits,        // (B, K)
     REAL* loss,           // one number, in nats
     int B, int K)
@@ -20,12 +21,13 @@ extern "C" __global__ void softmax_cross_entropy(
             sum += exp(l[k] - highest);
         const REAL log_sum = log(sum);
         const LABEL label = labels[n];
+        const REAL part = share[n];
         for (int k = 0; k < K; ++k) {
             const REAL s = l[k] - highest;  // (S1)
             const REAL log_p = s - log_sum;  // (S2)
             const REAL y = k == label;
-            sum_of_losses -= y * log_p;
-            dl[k] = (exp(log_p) - y) / B;  // (dS)
+            sum_of_losses -= part * y * log_p;  // (S3)
+            dl[k] = (exp(log_p) - y) * part;  // (dS)
         }
     }
     sums[threadIdx.x] = sum_of_losses;
@@ -35,5 +37,5 @@ extern "C" __global__ void softmax_cross_entropy(
             sums[threadIdx.x] += sums[threadIdx.x + half];
     }
     if (threadIdx.x == 0)
-        loss[0] = sums[0] / B;  // (S3)
+        loss[0] = sums[0];
 }
