@@ -47,6 +47,7 @@ class Baseline:
     name: str
     same_equations = True  # as minigru: loss, gradients and a step of Adam can be compared
     trains = True  # or only classifies
+    part = 500  # images at once are fastest, of those that are to be classified
 
     def prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
         """Return the batch x (B, T, D), y (B,) in the form that `step` and `check` take."""
@@ -88,6 +89,7 @@ class Engine(Baseline):
     """minigru in one process."""
 
     name = "minigru"
+    part = 10_000  # its model divides them itself
     backend: str | minigru.Backend = "numpy"
 
     def __init__(self, params: Params, backend: minigru.Backend | None = None) -> None:

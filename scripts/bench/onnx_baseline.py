@@ -44,7 +44,7 @@ def graph(params: Params) -> Any:
 class OnnxRuntime(Baseline):
     """ONNX Runtime on the CPU."""
 
-    name, trains = "ONNX Runtime", False
+    name, trains, part = "ONNX Runtime", False, 250
 
     def __init__(self, params: Params) -> None:
         options = onnxruntime.SessionOptions()
@@ -55,5 +55,4 @@ class OnnxRuntime(Baseline):
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Return the logits (B, K) of images x (B, T, D)."""
-        parts = [x[start : start + 1000] for start in range(0, len(x), 1000)]
-        return np.concatenate([self.session.run(None, {"x": part})[0] for part in parts])
+        return self.session.run(None, {"x": x})[0]

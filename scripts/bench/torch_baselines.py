@@ -142,13 +142,13 @@ class ArticleLoop(Baseline):
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Return the logits (B, K) of images x (B, T, D)."""
         with torch.no_grad():
-            return host(torch.cat([self.output(part) for part in self.tensor(x).split(1000)]))
+            return host(self.output(self.tensor(x)))
 
 
 class TorchGRU(ArticleLoop):
     """torch.nn.GRU: another variant, whose reset gate acts after the product."""
 
-    name = "torch.nn.GRU"
+    name, part = "torch.nn.GRU", 250
     same_equations = False
 
     def recurrent_layer(self, params: Params) -> nn.Module:
