@@ -66,8 +66,16 @@ class Baseline:
         raise NotImplementedError
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Return the logits (B, K) of images x (B, T, D)."""
+        """Return the logits (B, K) of images x (B, T, D), computed together."""
         raise NotImplementedError
+
+    def in_parts(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (B, K) of images x (B, T, D), `part` images at a time."""
+        return np.concatenate([self.logits(x[start : start + self.part]) for start in range(0, len(x), self.part)])
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the classes (B,) of images x (B, T, D)."""
+        return self.in_parts(x).argmax(axis=1)
 
     def claims(self, x: Any, y: Any) -> dict[str, bool]:
         """Return what the name of the baseline claims beyond the equations, and whether it holds."""
