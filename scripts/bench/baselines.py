@@ -46,7 +46,8 @@ class Baseline:
 
     name: str
     same_equations = True  # as minigru: loss, gradients and a step of Adam can be compared
-    own_threads = False  # the library decides how many threads it uses
+    trains = True  # or only classifies
+    part = 500  # images at once are fastest, of those that are to be classified
 
     def prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
         """Return the batch x (B, T, D), y (B,) in the form that `step` and `check` take."""
@@ -63,6 +64,18 @@ class Baseline:
     def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the name and value of every parameter; the names are minigru's where the equations are."""
         raise NotImplementedError
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (B, K) of images x (B, T, D), computed together."""
+        raise NotImplementedError
+
+    def in_parts(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (B, K) of images x (B, T, D), `part` images at a time."""
+        return np.concatenate([self.logits(x[start : start + self.part]) for start in range(0, len(x), self.part)])
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the classes (B,) of images x (B, T, D)."""
+        return self.in_parts(x).argmax(axis=1)
 
     def claims(self, x: Any, y: Any) -> dict[str, bool]:
         """Return what the name of the baseline claims beyond the equations, and whether it holds."""
@@ -84,6 +97,7 @@ class Engine(Baseline):
     """minigru in one process."""
 
     name = "minigru"
+    part = 10_000  # its model divides them itself
     backend: str | minigru.Backend = "numpy"
 
     def __init__(self, params: Params, backend: minigru.Backend | None = None) -> None:
@@ -117,9 +131,9 @@ class Engine(Baseline):
         """Yield the name and value of every parameter."""
         return ((name, self.to_host(value)) for name, value in self.model.params.items())
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the classes (B,) of images x (B, T, D)."""
-        return self.model.predict(x)
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (B, K) of images x (B, T, D)."""
+        return self.model.logits(x)
 
 
 def gpu_engines(backend: minigru.Backend) -> list[type[Engine]]:

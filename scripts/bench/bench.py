@@ -2,11 +2,12 @@
 
 Every baseline takes whole training steps (forward, loss, backward, Adam) on batches of MNIST's shape: minigru in one
 process and in several, reference.py, torch.nn.GRU (another variant: its reset gate acts after the product), the
-article's cell in a loop of PyTorch, and jax.lax.scan under jit. Before anything is timed, each baseline with minigru's
-equations must agree with minigru in loss, gradients and a step of Adam. The baselines are then timed in rounds, with
-one thread and with all (JAX and the ranks choose their own number). On a GPU (--backend cupy) the baselines are
-minigru, minigru without its persistent kernel, minigru without any kernel of its own, and those of PyTorch.
-Other programs that run on the machine spoil the figures.
+article's cell in a loop of PyTorch, also under torch.compile, jax.lax.scan under jit, and Keras 3's GRU with JAX and
+PyTorch. ONNX Runtime takes part in inference. Before anything is timed, each baseline with minigru's equations must
+agree with minigru in loss, gradients and a step of Adam. The baselines are then timed in rounds. Each has a process of
+its own, which is pinned to its cores: once to one core, once to all. On a GPU (--backend cupy) the baselines are
+minigru, minigru without its persistent kernel, minigru without any kernel of its own, and those of PyTorch, all in one
+process. Other programs that run on the machine spoil the figures.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from baselines import Baseline, Engine, gpu_engines
+from baselines import Baseline, gpu_engines
 from costs import length_section, width_section
 from inference import inference_section
 from machine import cores, gpu, machine, product_rate
 from ram import memory_section
 from rank_baseline import RankJob, several_ranks
 from ranks import ranks_section
-from reference_baseline import Reference
-from report import in_words
+from report import in_words, who_is_ahead
+from runners import Apart, Here
+from sources import SOURCES, installed
 from step_profile import profile_section
 from steps import draw, steps_section
 
@@ -49,8 +51,8 @@ sections:
   ranks      what one rank computes, and what the sum over the ranks costs
 
 examples:
-  python scripts/bench/bench.py                                 everything, in about four minutes
-  python scripts/bench/bench.py --only steps --batch 32         one table, in half a minute
+  python scripts/bench/bench.py                                 everything, in about eight minutes
+  python scripts/bench/bench.py --only steps --baselines jax    one section, and two baselines
   python scripts/bench/bench.py --json out.json --plot out.png  write the figures to files
   python scripts/bench/bench.py --backend cupy                  on an NVIDIA GPU: steps, length and width
 """
@@ -66,10 +68,9 @@ def parse_args() -> argparse.Namespace:
     add("--length", type=whole("--length"), default=28, metavar="T", help="steps of a sequence (28)")
     add("--inputs", type=whole("--inputs"), default=28, metavar="D", help="inputs per step (28)")
     add_option(parser, "hidden_size")
-    add(
-        "--rounds", type=whole("--rounds"), default=15, metavar="N", help="rounds in which every baseline is timed (15)"
-    )
-    add("--threads", type=whole("--threads"), nargs="+", metavar="N", help="numbers of threads (1, and one per core)")
+    add("--rounds", type=whole("--rounds"), default=9, metavar="N", help="rounds in which every baseline is timed (9)")
+    add("--cores", type=whole("--cores"), nargs="+", metavar="N", help="cores that a baseline is given (1, and all)")
+    add("--baselines", nargs="+", choices=[*SOURCES], metavar="NAME", help=f"of {', '.join(SOURCES)} (all)")
     add("--ranks", type=whole("--ranks", 0), metavar="N", help="processes under mpiexec (2); 0 for none")
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help="sections to run (all)")
     add_option(parser, "seed", help="seed of the weights and the batches")
@@ -84,45 +85,43 @@ def parse_args() -> argparse.Namespace:
     if on_gpu:
         with cli.exit_on(2, BackendUnavailable):
             get_backend("cupy")
-        if options.threads or options.ranks:
-            parser.error("--threads and --ranks are about the CPU; leave them out with --backend cupy")
+        if options.cores or options.ranks or options.baselines:
+            parser.error("--cores, --ranks and --baselines are about the CPU; leave them out with --backend cupy")
         foreign = [section for section in options.only or () if section not in ON_GPU]
         if foreign:
             parser.error(f"--only {foreign[0]} measures the CPU; expected {', '.join(ON_GPU)} with --backend cupy")
-        options.threads, options.ranks = [1], 0
+        options.ranks = 0
     options.ranks = 2 if options.ranks is None else options.ranks
     options.only = options.only or (ON_GPU if on_gpu else SECTIONS)
     options.batch = options.batch or [32, 128, 512, *([4096] if on_gpu else [])]
     if options.plot and "steps" not in options.only:
         parser.error("--plot draws the section steps, which --only leaves out")
-    options.threads = options.threads or sorted({1, cores()})
+    too_many = max(options.cores or [1])
+    if too_many > cores():
+        parser.error(f"--cores has {too_many}; expected at most {cores()}, the cores of this machine")
+    options.cores = sorted(set(options.cores or (1, cores())))
+    options.baselines = list(dict.fromkeys(["minigru", *(options.baselines or SOURCES)]))
     return options
 
 
-def installed(backend: Backend) -> list[type[Baseline]]:
-    """Return the baselines in one process that can run here, and say which cannot."""
-    has_torch, has_jax = (importlib.util.find_spec(name) is not None for name in ("torch", "jax"))
-    if backend.name == "cupy":
-        kinds: list[type[Baseline]] = [*gpu_engines(backend)]
-        if has_torch:
-            import torch_baselines
+def start(options: argparse.Namespace, backend: Backend, stack: contextlib.ExitStack) -> list[Any]:
+    """Return the baselines in one process, started; on the CPU once for each number of cores."""
+    if backend.name != "cupy":
+        sources = installed(options.baselines).values()
+        runners = [Apart(source, count) for source in sources for count in options.cores]
+        for runner in runners:
+            stack.callback(runner.close)
+        for runner in runners:
+            runner.wait()
+        return runners
+    kinds: list[type[Baseline]] = [*gpu_engines(backend)]
+    if importlib.util.find_spec("torch"):
+        import torch_baselines
 
-            kinds += torch_baselines.on_gpu()
-        if len(kinds) < 6:
-            print("torch is not installed, or sees no GPU, and is left out")
-        return kinds
-    kinds = [Engine]
-    if has_torch:
-        from torch_baselines import ArticleLoop, TorchGRU
-
-        kinds += [TorchGRU, ArticleLoop]
-    if has_jax:
-        from jax_baseline import JaxScan
-
-        kinds += [JaxScan]
-    if not (has_torch and has_jax):
-        print('torch or jax is not installed and left out: pip install -e ".[bench]" installs both')
-    return [*kinds, Reference]
+        kinds += torch_baselines.on_gpu()
+    if len(kinds) < 6:
+        print("torch is not installed, or sees no GPU, and is left out")
+    return [Here(kind) for kind in kinds]
 
 
 def main() -> int:
@@ -135,12 +134,13 @@ def main() -> int:
     if backend.name == "cupy":
         print(f"{about['gpu']}, CUDA {about['cuda']['driver']} (driver), {about['cuda']['runtime']} (runtime)")
     with contextlib.ExitStack() as stack, cli.exit_on(1, ValueError, RuntimeError, OSError):
-        kinds = installed(backend)
+        wanted = {"steps", "inference"} & set(options.only)
+        runners = start(options, backend, stack) if wanted else []
         job = None
         if options.ranks and {"steps", "ranks"} & set(options.only):
             try:
                 job = stack.enter_context(contextlib.closing(RankJob(options.ranks)))
-                kinds.insert(1, several_ranks(job))
+                runners.insert(len(options.cores), Here(several_ranks(job), min(options.ranks, cores())))
             except FileNotFoundError as error:
                 print(f'{error}, so several ranks are left out: pip install -e ".[mpi]" installs both')
         counts = [1] if backend.name == "cupy" else sorted({1, cores()})
@@ -150,17 +150,18 @@ def main() -> int:
         shape = {"T": options.length, "D": options.inputs, "H": options.hidden_size}
         found: dict[str, Any] = {"machine": about, "shape": shape, "product_gflops": rates}
         sections: dict[str, Callable[[], dict[str, Any]]] = {
-            "steps": lambda: steps_section(kinds, options, rates),
+            "steps": lambda: steps_section(runners, options, rates),
             "profile": lambda: profile_section(options, rates[1]),
             "length": lambda: length_section(options),
             "width": lambda: width_section(options),
             "memory": lambda: memory_section(options),
-            "inference": lambda: inference_section(kinds, options),
+            "inference": lambda: inference_section(runners, options),
             "ranks": lambda: ranks_section(job, options) if job else {},
         }
         for name in SECTIONS:
             if name in options.only:
                 found |= sections[name]()
+        who_is_ahead(found.get("steps", []), found.get("inference", []))
         if options.json:
             replace_file(options.json, lambda file: file.write((json.dumps(found, indent=1) + "\n").encode()))
         if options.plot:

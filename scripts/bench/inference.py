@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import Any
 
-import numpy as np
-from baselines import Baseline, initial, make_batch
-from report import Rows, table
-from timing import calls, time_in_rounds, with_threads
+from baselines import initial, make_batch
+from report import Rows, columns
+from timing import spread, time_in_rounds
+from verify import verify_logits
+
+ONE, MANY = 1, 10_000
 
 
-def inference_section(kinds: list[type[Baseline]], options: argparse.Namespace) -> dict[str, Any]:
+def inference_section(runners: list[Any], options: argparse.Namespace) -> dict[str, Any]:
     """Measure and print the images per second of the baselines that predict."""
-    rows = [row for B in (1, 10_000) for row in images_per_second(kinds, B, options)]
-    cells = [[r["name"], f"{r['threads']}", f"{r['B']:,}", f"{r['images_per_second']:,.0f}"] for r in rows]
-    shape = f"T={options.length} D={options.inputs} H={options.hidden_size}"
-    table(f"Inference: {shape}.", ["", "threads", "batch", "images/s"], cells)
+    runners = [runner for runner in runners if runner.about["predicts"]]
+    rows = []
+    for B in (ONE, MANY):
+        print(f"\n{B:,} images at once: verifying and compiling, then the rounds ...", flush=True)
+        rows += images_per_second(runners, B, options)
+    columns("Images classified per second, by the cores given.", rows, "images_per_second")
     return {"inference": rows}
 
 
-def images_per_second(kinds: list[type[Baseline]], B: int, options: argparse.Namespace) -> Rows:
-    """Return a row for each baseline and number of threads, with B images at once."""
+def images_per_second(runners: list[Any], B: int, options: argparse.Namespace) -> Rows:
+    """Return a row for each baseline, with B images at once; its logits are verified first."""
     T, D, H = options.length, options.inputs, options.hidden_size
-    x, _ = make_batch(T, B, D, options.seed)
-    runs = {}
-    for kind in kinds:
-        if hasattr(kind, "predict"):
-            baseline = kind(initial(D, H, options.seed))
-            for count in options.threads:
-                runs[kind.name, count] = with_threads(count, calls(partial(baseline.predict, x)))
-    times = time_in_rounds(runs, max(3, options.rounds // 3))
+    params, (x, _) = initial(D, H, options.seed), make_batch(T, B, D, options.seed)
+    for runner in runners:
+        verify_logits(runner, params, x)
+    times = time_in_rounds({i: runner.classify for i, runner in enumerate(runners)}, max(3, options.rounds // 2))
     return [
-        {"name": name, "threads": count, "B": B, "images_per_second": float(B / np.median(values) * 1e3)}
-        for (name, count), values in times.items()
+        {
+            "name": runner.about["name"],
+            "cores": runner.cores,
+            "B": B,
+            **spread(times[i]),
+            "images_per_second": B / spread(times[i])["ms"] * 1e3,
+            "rounds": times[i].tolist(),
+        }
+        for i, runner in enumerate(runners)
     ]

@@ -12,8 +12,8 @@ from baselines import Baseline, Params
 from jax import numpy as jnp
 
 
-def loss(p: dict[str, Any], x: Any, y: Any) -> Any:
-    """Return the mean loss of a batch x (T, B, D), y (B,)."""
+def output(p: dict[str, Any], x: Any) -> Any:
+    """Return the logits (B, K) of a batch x (T, B, D)."""
 
     def cell(c: Any, x_t: Any) -> tuple[Any, None]:
         cx = jnp.concatenate([c, x_t], axis=1)
@@ -24,10 +24,16 @@ def loss(p: dict[str, Any], x: Any, y: Any) -> Any:
         return gamma_u * c_tilde + (1 - gamma_u) * c, None
 
     last, _ = jax.lax.scan(cell, jnp.zeros((x.shape[1], p["gru.b_u"].size), x.dtype), x)
-    log_p = jax.nn.log_softmax(last @ p["linear.W"] + p["linear.b"])
+    return last @ p["linear.W"] + p["linear.b"]
+
+
+def loss(p: dict[str, Any], x: Any, y: Any) -> Any:
+    """Return the mean loss of a batch x (T, B, D), y (B,)."""
+    log_p = jax.nn.log_softmax(output(p, x))
     return -jnp.take_along_axis(log_p, y[:, None], axis=1).mean()
 
 
+output_batch_first = jax.jit(lambda p, x: output(p, x.transpose(1, 0, 2)))
 value_and_grad = jax.jit(jax.value_and_grad(loss))
 
 
@@ -45,7 +51,6 @@ class JaxScan(Baseline):
     """jax.lax.scan under jit."""
 
     name = "jax.lax.scan, jit"
-    own_threads = True
 
     def __init__(self, params: Params) -> None:
         self.p = {name: jnp.array(value) for name, value in params.items()}
@@ -73,6 +78,10 @@ class JaxScan(Baseline):
     def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield the name and value of every parameter."""
         return ((name, np.asarray(value)) for name, value in self.p.items())
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (B, K) of images x (B, T, D)."""
+        return np.asarray(output_batch_first(self.p, x))
 
     def claims(self, x: Any, y: Any) -> dict[str, bool]:
         """Return whether the compiled step is on the CPU and loops by scan, which XLA compiles to a while loop."""

@@ -16,12 +16,12 @@ from timing import calls, with_threads
 from minigru import __version__
 from minigru.engine.backend import Backend
 
-PACKAGES = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "mpi4py")
+PACKAGES = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "keras", "onnxruntime", "mpi4py")
 
 
 def cores() -> int:
-    """Return the number of cores."""
-    return os.cpu_count() or 1
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:

@@ -80,7 +80,6 @@ def several_ranks(job: RankJob) -> type[Baseline]:
 
     class SeveralRanks(Baseline):
         name = f"minigru, {job.ranks} ranks"
-        own_threads = True
 
         def __init__(self, params: Params) -> None:
             self.params = params

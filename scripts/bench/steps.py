@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import verify
-from baselines import Baseline, Engine, initial, make_batch
+from baselines import Engine
 from formulas import flops
-from machine import cores
-from report import Rows, in_words, table
-from timing import spread, time_in_rounds, with_threads
+from report import Rows, columns, table
+from timing import spread, time_in_rounds
 
 from minigru.plots.training import step_times
 
@@ -20,81 +18,48 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def steps_section(kinds: list[type[Baseline]], options: argparse.Namespace, rates: dict[int, float]) -> dict[str, Any]:
-    """Verify the baselines, time their training steps, and print both."""
+def steps_section(runners: list[Any], options: argparse.Namespace, rates: dict[int, float]) -> dict[str, Any]:
+    """Verify the baselines at every batch size, time their training steps, and print both."""
     T, D, H = options.length, options.inputs, options.hidden_size
-    agreement = verify.verify(kinds, T, min(options.batch), D, H, options.seed)
-    verify.show(agreement)
+    runners = [runner for runner in runners if runner.about["trains"]]
+    agreement: Rows = []
     steps: Rows = []
     for B in options.batch:
-        rows = time_steps(kinds, B, options, rates)
+        print(f"\nB={B}: verifying and compiling, then {options.rounds} rounds of {len(runners)} rows ...", flush=True)
+        verified = verify.verify(runners, T, B, D, H, options.seed)
+        if not agreement:
+            verify.show(verified)
+        rows = time_steps(runners, B, options, rates)
+        for row, checked in zip(rows, verified, strict=True):
+            row["compile_s"] = checked["compile_s"]
         show(rows, f"Training step: B={B} T={T} D={D} H={H}, {options.rounds} rounds.")
+        agreement += verified
         steps += rows
-    print()
-    for B, rows in by_batch(steps).items():
-        for each in ratios(rows):
-            ours, other = each["minigru"], each["other"]
-            count = in_words(other["threads"]) if other["threads"] else "its own threads"
-            mark = ", its best" if each["fastest"] else ""
-            print(
-                f"B={B}: {ours['name']} is {each['times']:.2f}x as fast as {other['name']} ({count}{mark})", flush=True
-            )
+    compile_s = {name: max(r["compile_s"] for r in steps if r["name"] == name) for name in {r["name"] for r in steps}}
+    columns("Milliseconds per training step, by the cores given.", steps, "ms", {"longest compilation, s": compile_s})
     return {"agreement": agreement, "steps": steps}
 
 
-def time_steps(kinds: list[type[Baseline]], B: int, options: argparse.Namespace, rates: dict[int, float]) -> Rows:
-    """Return a row for each baseline and number of threads; a ratio is the median of the ratios in each round."""
-    T, D, H = options.length, options.inputs, options.hidden_size
-    params, (x, y) = initial(D, H, options.seed), make_batch(T, B, D, options.seed)
-    runs = {}
-    for kind in kinds:
-        baseline = kind(params)
-        batch = baseline.prepare(x, y)
-        for count in [None] if kind.own_threads else options.threads:
-            run = partial(baseline.seconds, x=batch[0], y=batch[1])
-            runs[kind.name, count] = with_threads(count or cores(), run)
-    times = time_in_rounds(runs, options.rounds)
-    ours = min((key for key in times if key[0] == Engine.name), key=lambda key: np.median(times[key]))
-    work = flops(T, B, D, H) / 1e6
+def time_steps(runners: list[Any], B: int, options: argparse.Namespace, rates: dict[int, float]) -> Rows:
+    """Return a row for each baseline; a ratio is the median of the ratios in each round."""
+    times = time_in_rounds({i: runner.seconds for i, runner in enumerate(runners)}, options.rounds)
+    ours = min(
+        (i for i, runner in enumerate(runners) if runner.about["name"] == Engine.name),
+        key=lambda i: np.median(times[i]),
+    )
+    work = flops(options.length, B, options.inputs, options.hidden_size) / 1e6
     return [
         {
-            "name": name,
-            "threads": count,
+            "name": runner.about["name"],
+            "cores": runner.cores,
             "B": B,
-            **spread(values),
-            "times_minigru": float(np.median(values / times[ours])),
-            "share_of_product_rate": work / float(np.median(values)) / rates.get(count, max(rates.values())),
-            "rounds": values.tolist(),
+            **spread(times[i]),
+            "times_minigru": float(np.median(times[i] / times[ours])),
+            "share_of_product_rate": work / float(np.median(times[i])) / rates.get(runner.cores, max(rates.values())),
+            "rounds": times[i].tolist(),
         }
-        for (name, count), values in times.items()
+        for i, runner in enumerate(runners)
     ]
-
-
-def ratios(rows: Rows) -> Rows:
-    """Return how many times as fast minigru is as the baselines, medians over the rounds of one batch size.
-
-    Each baseline is compared with its best number of threads, and with one thread per core.
-    """
-    found, fastest = [], best(rows)
-    for ours in (row for row in fastest if row["name"].startswith(Engine.name)):
-        for other in rows:
-            if other["name"].startswith(Engine.name):
-                continue
-            if other in fastest or other["threads"] == cores():
-                times = float(np.median(np.array(other["rounds"]) / np.array(ours["rounds"])))
-                found.append({"minigru": ours, "other": other, "fastest": other in fastest, "times": times})
-    return found
-
-
-def best(rows: Rows) -> Rows:
-    """Return the fastest row of each baseline."""
-    names = dict.fromkeys(row["name"] for row in rows)
-    return [min((row for row in rows if row["name"] == name), key=lambda row: row["ms"]) for name in names]
-
-
-def by_batch(rows: Rows) -> dict[int, Rows]:
-    """Return the rows of each batch size."""
-    return {B: [row for row in rows if row["B"] == B] for B in dict.fromkeys(row["B"] for row in rows)}
 
 
 def show(rows: Rows, title: str) -> None:
@@ -102,18 +67,23 @@ def show(rows: Rows, title: str) -> None:
     cells = [
         [
             row["name"],
-            "own" if row["threads"] is None else str(row["threads"]),
+            f"{row['cores'] or 'GPU'}",
             f"{row['ms']:.2f}",
             f"{row['low']:.2f} to {row['high']:.2f}",
             f"{row['times_minigru']:.2f}",
             f"{row['share_of_product_rate']:.0%}",
+            f"{row['compile_s']:.1f}",
         ]
         for row in rows
     ]
-    table(title, ["", "threads", "ms per step", "quartiles", "x minigru", "of the product rate"], cells)
+    head = ["", "cores", "ms per step", "quartiles", "x minigru", "of the product rate", "first call, s"]
+    table(title, head, cells)
 
 
 def draw(rows: Rows, about: dict[str, Any]) -> Figure:
     """Draw the best row of each baseline, one panel per batch size."""
-    shown = {B: best(of_batch) for B, of_batch in by_batch(rows).items()}
+    shown: dict[int, Rows] = {}
+    for B in dict.fromkeys(row["B"] for row in rows):
+        names = dict.fromkeys(row["name"] for row in rows)
+        shown[B] = [min((r for r in rows if r["B"] == B and r["name"] == n), key=lambda r: r["ms"]) for n in names]
     return step_times(shown, about.get("gpu") or f"{about['processor']}, {about['cores']} cores")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from baselines import Baseline, K, Params, sizes
+from machine import cores
 from torch import nn
 
 
@@ -19,6 +20,11 @@ def host(tensor: torch.Tensor) -> np.ndarray:
 def rows(weights: list[torch.Tensor]) -> np.ndarray:
     """Return PyTorch's weights (out, in) as one of minigru's, (in, out), the first on top."""
     return np.concatenate([host(weight).T for weight in weights])
+
+
+def threads(device: str) -> dict[str, bool]:
+    """Return the claim that PyTorch uses one thread for each core of this process."""
+    return {"on all of its cores": torch.get_num_threads() == cores()} if device == "cpu" else {}
 
 
 class Article(nn.Module):
@@ -62,7 +68,7 @@ class ArticleLoop(Baseline):
         with torch.no_grad():
             self.linear.weight.copy_(self.tensor(params["linear.W"].T))
             self.linear.bias.copy_(self.tensor(params["linear.b"]))
-        self.adam = torch.optim.Adam([*self.recurrent.parameters(), *self.linear.parameters()], lr=1e-3)
+        self.adam = torch.optim.Adam([*self.recurrent.parameters(), *self.linear.parameters()], lr=1e-3, fused=True)
 
     def recurrent_layer(self, params: Params) -> nn.Module:
         """Return the layer that the baseline is about."""
@@ -71,6 +77,14 @@ class ArticleLoop(Baseline):
     def last_state(self, x: torch.Tensor) -> torch.Tensor:
         """Return the last state (B, H) of x (B, T, D)."""
         return self.recurrent(x)
+
+    def output(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B, K) of x (B, T, D)."""
+        return self.linear(self.last_state(x))
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross-entropy."""
+        return nn.functional.cross_entropy(self.output(x), y)
 
     def tensor(self, array: np.ndarray) -> torch.Tensor:
         """Return the array as a tensor on the device."""
@@ -83,7 +97,7 @@ class ArticleLoop(Baseline):
     def backward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Fill the gradients, and return the loss."""
         self.adam.zero_grad()
-        loss = nn.functional.cross_entropy(self.linear(self.last_state(x)), y)
+        loss = self.loss(x, y)
         loss.backward()
         return loss
 
@@ -119,21 +133,22 @@ class ArticleLoop(Baseline):
             yield f"gru.W_{gate}", rows([from_c.weight, from_x.weight])
 
     def claims(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, bool]:
-        """Return whether all of it is on the device."""
+        """Return whether all of it is on the device, and Adam is one call."""
         tensors = [x, y, *self.recurrent.parameters(), *self.linear.parameters()]
-        return {f"on {self.device}": all(tensor.device.type == self.device for tensor in tensors)}
+        on_device = all(tensor.device.type == self.device for tensor in tensors)
+        fused = all(group["fused"] for group in self.adam.param_groups)
+        return {f"on {self.device}": on_device, "stepped by a fused Adam": fused} | threads(self.device)
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
-        """Return the classes (B,) of images x (B, T, D)."""
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (B, K) of images x (B, T, D)."""
         with torch.no_grad():
-            parts = [self.linear(self.last_state(part)).argmax(dim=1) for part in self.tensor(x).split(1000)]
-        return host(torch.cat(parts))
+            return host(self.output(self.tensor(x)))
 
 
 class TorchGRU(ArticleLoop):
     """torch.nn.GRU: another variant, whose reset gate acts after the product."""
 
-    name = "torch.nn.GRU"
+    name, part = "torch.nn.GRU", 250
     same_equations = False
 
     def recurrent_layer(self, params: Params) -> nn.Module:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from baselines import Baseline, Engine, initial, make_batch
+from baselines import Engine, Params, initial, make_batch
 from report import Rows, table
 
 TOLERANCE = 1e-4  # of a norm: room for the rounding of float32, and none for another equation
 
 
-def verify(kinds: list[type[Baseline]], T: int, B: int, D: int, H: int, seed: int) -> Rows:
-    """Return how far each baseline with minigru's equations is from minigru: loss, gradients and a step of Adam.
+def verify(runners: list[Any], T: int, B: int, D: int, H: int, seed: int) -> Rows:
+    """Return how far each baseline with minigru's equations is from minigru, and the seconds of its first call.
+
+    The loss, the gradients and a step of Adam are compared. The baselines keep the batch, to be timed with it.
 
     Raises
     ------
@@ -19,39 +23,59 @@ def verify(kinds: list[type[Baseline]], T: int, B: int, D: int, H: int, seed: in
         not what its name claims.
     """
     params, (x, y) = initial(D, H, seed), make_batch(T, B, D, seed)
-    ours, rows = Engine(params), []
+    ours = Engine(params)
     loss, grads = ours.check(x, y)
     ours.step(x, y)
-    after = dict(ours.parameters())
-    for kind in kinds:
-        baseline = kind(params)
-        batch = baseline.prepare(x, y)
-        before = {name: value.copy() for name, value in baseline.parameters()}
-        if kind.same_equations:
-            found_loss, found_grads = baseline.check(*batch)
-        baseline.step(*batch)
-        baseline.finish()
-        found_after = dict(baseline.parameters())
+    after, rows = dict(ours.parameters()), []
+    for runner in runners:
+        name = runner.about["name"]
+        runner.prepare(params, x, y)
+        found = runner.examine()
         claims = {
-            "in float32": all(value.dtype == np.float32 for value in found_after.values()),
-            "training all of its parameters": all((before[name] != found_after[name]).any() for name in before),
+            "in float32": all(value.dtype == np.float32 for value in found["after"].values()),
+            "training all of its parameters": all(
+                (value != found["after"][key]).any() for key, value in found["before"].items()
+            ),
         }
-        for claim, holds in (claims | baseline.claims(*batch)).items():
+        for claim, holds in (claims | found["claims"]).items():
             if not holds:
-                raise ValueError(f"{kind.name} is not {claim}; nothing was timed")
-        if not kind.same_equations:
-            continue
-        errors = {
-            "loss": {"loss": relative(np.array(found_loss), np.array(loss))},
-            "gradient": {f"gradient of {name}": relative(found_grads[name], grads[name]) for name in grads},
-            "parameters": {f"{name} after a step": relative(found_after[name], after[name]) for name in found_after},
-        }
-        for what, error in (errors["loss"] | errors["gradient"] | errors["parameters"]).items():
-            if not error < TOLERANCE:
-                raise ValueError(f"{kind.name} is not minigru: its {what} differs by {error:.1e}; nothing was timed")
-        if kind is not Engine:
-            rows.append({"name": kind.name} | {what: max(values.values()) for what, values in errors.items()})
+                raise ValueError(f"{name} is not {claim}; nothing was timed")
+        row = {"name": name, "cores": runner.cores, "B": B, "compile_s": found["compile_s"]}
+        rows.append(row | (differences(name, found, np.array(loss), grads, after) if "loss" in found else {}))
     return rows
+
+
+def differences(name: str, found: dict[str, Any], loss: np.ndarray, grads: Params, after: Params) -> dict[str, float]:
+    """Return the relative differences from minigru, the worst of each kind; see `verify`."""
+    errors = {
+        "loss": {"loss": relative(np.array(found["loss"]), loss)},
+        "gradient": {f"gradient of {key}": relative(found["grads"][key], grads[key]) for key in grads},
+        "parameters": {f"{key} after a step": relative(value, after[key]) for key, value in found["after"].items()},
+    }
+    for each in errors.values():
+        for what, error in each.items():
+            refuse(name, what, error)
+    return {what: max(values.values()) for what, values in errors.items()}
+
+
+def verify_logits(runner: Any, params: Params, x: np.ndarray) -> None:
+    """Compare the logits of images x (B, T, D) with those of minigru, if the baseline has its equations.
+
+    Raises
+    ------
+    ValueError
+        They differ by more than `TOLERANCE`.
+    """
+    runner.prepare(params, x, np.zeros(len(x), np.int64))
+    found = runner.logits()
+    if runner.about["same_equations"]:
+        refuse(runner.about["name"], "logits", relative(found, Engine(params).logits(x)))
+
+
+def refuse(name: str, what: str, error: float) -> None:
+    """Raise a ValueError if the relative difference `error` is not below `TOLERANCE`."""
+    if not error < TOLERANCE:
+        raise ValueError(f"{name} is not minigru: its {what} differs by {error:.1e}; nothing was timed")
 
 
 def relative(value: np.ndarray, expected: np.ndarray) -> float:
@@ -61,7 +85,8 @@ def relative(value: np.ndarray, expected: np.ndarray) -> float:
 
 
 def show(rows: Rows) -> None:
-    """Print what `verify` returned."""
-    cells = [[row["name"], *(f"{row[what]:.0e}" for what in ("loss", "gradient", "parameters"))] for row in rows]
+    """Print the differences of the baselines that `verify` compared with minigru, each with its most cores."""
+    compared = {row["name"]: row for row in rows if "loss" in row and row["name"] != Engine.name}
+    cells = [[n, *(f"{row[what]:.0e}" for what in ("loss", "gradient", "parameters"))] for n, row in compared.items()]
     head = ["", "loss", "worst gradient", "worst parameter after a step"]
     table("Same equations as minigru: relative difference.", head, cells)

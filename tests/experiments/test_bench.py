@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import json
+import os
 import sys
-from importlib.util import find_spec
 from types import SimpleNamespace
 
 import ablation
@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 import ram
 import rank_baseline
+import report
+import runners as runners_of
+import sources
 import step_profile
 import steps
 import timing
@@ -49,14 +52,43 @@ def test_training_takes_the_ram_of_the_formula(shape):
     assert found["peak"] >= found["before"] > 1e6
 
 
-def test_the_baselines_are_what_they_claim_to_be():
-    kinds = [Engine, Reference]
-    if find_spec("torch"):
-        kinds += [importlib.import_module("torch_baselines").__dict__[name] for name in ("TorchGRU", "ArticleLoop")]
-    if find_spec("jax"):
-        kinds += [importlib.import_module("jax_baseline").JaxScan]
-    agreed = [row["name"] for row in verify.verify(kinds, 4, 3, 5, 6, 0)]
-    assert agreed == [kind.name for kind in kinds[1:] if kind.name != "torch.nn.GRU"]
+@pytest.fixture
+def apart():
+    """Start the baselines with these names, each in a process with one core."""
+    with contextlib.ExitStack() as stack:
+
+        def start(names):
+            runners = [runners_of.Apart(sources.SOURCES[name], 1) for name in names]
+            for runner in runners:
+                stack.callback(runner.close)
+                runner.wait()
+            return runners
+
+        yield start
+
+
+def test_the_baselines_are_what_they_claim_to_be(apart):
+    found = apart(sources.installed([*sources.SOURCES]))
+    training = [runner for runner in found if runner.about["trains"]]
+    rows = verify.verify(training, 4, 3, 5, 6, 0)
+    compared = [row["name"] for row in rows if "loss" in row]
+    assert compared == [one.about["name"] for one in training if one.about["name"] != "torch.nn.GRU"]
+    classifying = [runner for runner in found if runner.about["predicts"]]
+    rows = inference.images_per_second(classifying, 3, OPTIONS)
+    assert [row["name"] for row in rows] == [one.about["name"] for one in classifying]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux can pin a process")
+def test_a_process_has_its_cores_and_its_own_failure_in_a_sentence(apart):
+    before = os.sched_getaffinity(0), dict(os.environ)
+    (runner,) = apart(["reference"])
+    assert (os.sched_getaffinity(0), dict(os.environ)) == before
+    assert len(os.sched_getaffinity(runner._process.pid)) == 1
+    with pytest.raises(RuntimeError, match=r"reference.py: AttributeError: 'Here' object has no attribute 'baseline'"):
+        runner.seconds(1)
+    runner._process.kill()
+    with pytest.raises(RuntimeError, match=r"the process of reference.py has ended"):
+        runner.seconds(1)
 
 
 class Other(Reference):
@@ -93,14 +125,14 @@ class Other(Reference):
 def test_a_baseline_with_a_fault_is_not_timed(fault, said, factor):
     kind = type("Faulty", (Other,), {"fault": fault, "factor": factor})
     with pytest.raises(ValueError, match=f"another GRU is not {said}.*; nothing was timed"):
-        verify.verify([Engine, Other, kind], 4, 3, 5, 6, 0)
+        verify.verify([*map(runners_of.Here, (Engine, Other, kind))], 4, 3, 5, 6, 0)
 
 
 def timed(title, milliseconds):
     """Return a baseline that takes that long by its own clock."""
 
     class Timed(baselines.Baseline):
-        name, own_threads = title, title == "own"
+        name = title
 
         def __init__(self, params):
             pass
@@ -108,27 +140,29 @@ def timed(title, milliseconds):
         def seconds(self, steps, x, y):
             return steps * milliseconds / 1e3
 
-        def predict(self, x):
-            return None
-
     return Timed
 
 
-OPTIONS = SimpleNamespace(length=3, inputs=2, hidden_size=4, seed=0, rounds=3, threads=[1], batch=[2])
+OPTIONS = SimpleNamespace(length=3, inputs=2, hidden_size=4, seed=0, rounds=3, batch=[2])
 
 
-def test_rows_and_ratios_say_who_is_how_much_faster(monkeypatch):
+def test_rows_and_ratios_say_who_is_how_much_faster(monkeypatch, capsys):
     monkeypatch.setattr(timing.time, "sleep", lambda seconds: None)
-    milliseconds = {"minigru": 100, "minigru, 2 ranks": 50, "b": 300, "own": 400}
-    rows = steps.time_steps([timed(*pair) for pair in milliseconds.items()], 2, OPTIONS, {1: 10.0})
-    assert {row["name"]: row["ms"] for row in rows} == pytest.approx(milliseconds)
-    assert {row["name"]: row["threads"] for row in rows} == {"minigru": 1, "minigru, 2 ranks": 1, "b": 1, "own": None}
-    assert [row["times_minigru"] for row in rows] == pytest.approx([1, 0.5, 3, 4])
+    taken = {("minigru", 1): 100, ("minigru", 2): 80, ("minigru, 2 ranks", 2): 50, ("b", 1): 300, ("c", 1): 400,
+             ("c", 2): 20, ("reference.py", 1): 10}  # fmt: skip
+    runners = [runners_of.Here(timed(name, ms), count) for (name, count), ms in taken.items()]
+    for runner in runners:
+        runner.prepare({}, None, None)
+    rows = steps.time_steps(runners, 2, OPTIONS, {1: 10.0, 2: 20.0})
+    assert {(row["name"], row["cores"]): row["ms"] for row in rows} == pytest.approx(taken)
+    assert [row["times_minigru"] for row in rows] == pytest.approx([ms / 80 for ms in taken.values()])
     work = formulas.flops(3, 2, 2, 4) / 1e6
-    assert [row["share_of_product_rate"] * row["ms"] for row in rows] == pytest.approx(4 * [work / 10])
-    faster = {(ratio["minigru"]["name"], ratio["other"]["name"]): ratio["times"] for ratio in steps.ratios(rows)}
-    pairs = [(mine, its) for mine in ("minigru", "minigru, 2 ranks") for its in ("b", "own")]
-    assert faster == pytest.approx({(mine, its): milliseconds[its] / milliseconds[mine] for mine, its in pairs})
+    assert [row["share_of_product_rate"] * row["ms"] * row["cores"] for row in rows] == pytest.approx(7 * [work / 10])
+    report.who_is_ahead(rows, [])
+    head, _, *lines = capsys.readouterr().out.strip().splitlines()[2:]
+    found = {cells[1].strip(): cells[2].strip() for cells in (line.split("|") for line in [head, *lines])}
+    assert found == {"": "B=2", "1 core: minigru": "3.00 (b)", "2 cores: minigru": "0.25 (c)",
+                     "2 cores: minigru, 2 ranks": "0.40 (c)"}  # fmt: skip
 
 
 def test_rounds_are_interleaved_and_timed_by_the_step(monkeypatch):
@@ -143,9 +177,13 @@ def test_rounds_are_interleaved_and_timed_by_the_step(monkeypatch):
     assert [*times["a"], *times["b"]] == pytest.approx(3 * [100] + 3 * [50])
 
 
-def test_inference_counts_images_per_second(monkeypatch):
+@pytest.mark.parametrize("factor", [1, 1.001])
+def test_inference_counts_images_per_second_and_verifies_the_logits(monkeypatch, factor):
     monkeypatch.setattr(inference, "time_in_rounds", lambda runs, rounds: dict.fromkeys(runs, np.array([500.0])))
-    assert inference.images_per_second([timed("a", 1)], 10, OPTIONS)[0]["images_per_second"] == 20
+    kind = type("Scaled", (Engine,), {"logits": lambda self, x: factor * Engine.logits(self, x)})
+    refused = pytest.raises(ValueError, match="minigru is not minigru: its logits differs")
+    with refused if factor != 1 else contextlib.nullcontext():
+        assert inference.images_per_second([runners_of.Here(kind)], 10, OPTIONS)[0]["images_per_second"] == 20
 
 
 def test_the_profile_finds_time_spent_on_everything():
@@ -164,11 +202,12 @@ def test_a_job_that_has_ended_is_reported_in_a_sentence():
 def test_the_script_writes_figures_and_prints_each_section(tmp_path):
     sizes = ("--batch", "2", "3", "--length", "3", "--inputs", "2", "--hidden-size", "4", "--rounds", "1")
     result = run_script(
-        "bench.py", *sizes, "--threads", "1", "--ranks", "0", "--only", "steps", "memory", "inference",
+        "bench.py", *sizes, "--cores", "1", "--ranks", "0", "--baselines", "reference", "--only", "steps", "memory",
+        "inference",
         "--json", tmp_path / "b.json", "--plot", tmp_path / "b.png",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    for words in ("Same equations as minigru", "Training step: B=3", "RAM of training", "Inference", "x as fast as"):
+    for words in ("Same equations as minigru", "Training step: B=3", "RAM of training", "Images classified per second"):
         assert words in result.stdout
     found = json.loads((tmp_path / "b.json").read_text())
     assert {row["B"] for row in found["steps"] if row["ms"] > 0} == {2, 3}
@@ -176,7 +215,16 @@ def test_the_script_writes_figures_and_prints_each_section(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", ["--only memory --plot b.png", "--ranks 1", "--only ranks --ranks 0", "--only everything", "--batch 0"]
+    "options",
+    [
+        "--only memory --plot b.png",
+        "--ranks 1",
+        "--only ranks --ranks 0",
+        "--only everything",
+        "--batch 0",
+        "--cores 4096",
+        "--baselines tensorflow",
+    ],
 )
 def test_a_wrong_option_is_one_sentence(options):
     result = run_script("bench.py", *options.split())

@@ -459,8 +459,8 @@ def test_an_error_is_said_once_and_ends_all(start, options, words, status, tmp_p
 
 @needs_mpi
 def test_bench_times_several_ranks(tmp_path):
-    sizes = ("--batch", "3", "--length", "3", "--inputs", "2", "--hidden-size", "4", "--rounds", "1", "--threads", "1")
-    result = run_script("bench.py", *sizes, "--ranks", "2", "--only", "steps", "ranks")
+    sizes = ("--batch", "3", "--length", "3", "--inputs", "2", "--hidden-size", "4", "--rounds", "1", "--cores", "1")
+    result = run_script("bench.py", *sizes, "--baselines", "reference", "--ranks", "2", "--only", "steps", "ranks")
     assert result.returncode == 0, result.stderr
     for words in ("minigru, 2 ranks", "The sum over 2 ranks"):
         assert words in result.stdout
