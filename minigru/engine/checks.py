@@ -116,8 +116,8 @@ def sequences(
 
 
 def weights(name: str, value: Any, B: int, backend: Backend, dtype: np.dtype) -> Array:
-    """Return `value` as an array of the backend: (B,) finite numbers, none of them negative."""
-    array = reals(name, value, (B,), backend, dtype)
+    """Return `value` as an array of the backend and of `dtype`: (B,) finite numbers, none of them negative."""
+    array = reals(name, value, (B,), backend, dtype).astype(dtype)
     if isinstance(value, backend.xp.ndarray) and not isinstance(value, np.ndarray):
         return array  # already on the GPU, see `reals`
     if (lowest := np.min(value)) < 0:

@@ -75,7 +75,7 @@ class SoftmaxCrossEntropy:
         """Twin of `forward` inside the engine: no validation. The kernel computes dlogits at the same time."""
         buf = self._ran = remember(self._buffers, logits.shape, lambda: self._new_buffers(*logits.shape))
         buf.log_p[...] = logits
-        share = buf.share if weights is None else (weights[:, None] / len(logits)).astype(self.dtype)
+        share = buf.share if weights is None else weights[:, None] / len(logits)
         return self.backend.kernels.softmax_cross_entropy(  # (S1) (S2) (S3) (dS)
             buf.dlogits, buf.log_p, buf.p, buf.y, buf.row, share, labels[:, None], buf.classes
         )

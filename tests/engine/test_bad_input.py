@@ -127,6 +127,7 @@ BAD = {
     "lengths NaN inside": (lambda: gru().forward(NAN, lengths=[T, T]), "x holds NaN"),
     "lengths RNN": (lambda: minigru.RNN(D, H).forward(X, lengths=[1, 2]), "lengths is given to an RNN"),
     "weights": (lambda: model().loss(XB, [0, 0], weights=[1, -1]), "weights holds -1; expected numbers from 0 up"),
+    "weights too large": (lambda: LOSS().forward(np.ones((B, K)), [0, 1], [1, 1e300]), "too large for float32"),
     "weights NaN": (lambda: LOSS().forward(np.ones((B, K)), [0, 1], [1, np.nan]), "weights holds NaN"),
     "predict": (lambda: model().predict(np.ones((B, T))), "x has shape"),
     "predict batch": (lambda: model().predict(XB, batch_size=0), "batch_size is 0"),
