@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from baselines import Engine, Params, initial, make_batch
 from report import Rows, table
+from tqdm import tqdm
 
 TOLERANCE = 1e-4  # of a norm: room for the rounding of float32, and none for another equation
 
@@ -27,7 +28,7 @@ def verify(runners: list[Any], T: int, B: int, D: int, H: int, seed: int) -> Row
     loss, grads = ours.check(x, y)
     ours.step(x, y)
     after, rows = dict(ours.parameters()), []
-    for runner in runners:
+    for runner in tqdm(runners, "verifying and compiling", leave=False, disable=None):
         name = runner.about["name"]
         runner.prepare(params, x, y)
         found = runner.examine()
