@@ -87,7 +87,7 @@ def relative(value: np.ndarray, expected: np.ndarray) -> float:
 
 def show(rows: Rows) -> None:
     """Print the differences of the baselines that `verify` compared with minigru, each with its most cores."""
-    compared = {row["name"]: row for row in rows if "loss" in row and row["name"] != Engine.name}
+    compared = {row["name"]: row for row in rows if "loss" in row}
     cells = [[n, *(f"{row[what]:.0e}" for what in ("loss", "gradient", "parameters"))] for n, row in compared.items()]
     head = ["", "loss", "worst gradient", "worst parameter after a step"]
     table("Same equations as minigru: relative difference.", head, cells)
