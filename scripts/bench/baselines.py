@@ -47,7 +47,7 @@ class Baseline:
     name: str
     same_equations = True  # as minigru: loss, gradients and a step of Adam can be compared
     trains = True  # or only classifies
-    part = 500  # images at once are fastest, of those that are to be classified
+    part = 500  # images are classified at once; fast for most baselines, the others have their own
 
     def prepare(self, x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
         """Return the batch x (B, T, D), y (B,) in the form that `step` and `check` take."""

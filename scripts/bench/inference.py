@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from baselines import initial, make_batch
-from report import Rows, columns
+from report import Rows, columns, in_words
 from timing import spread, time_in_rounds
 from verify import verify_logits
 
@@ -18,7 +18,7 @@ def inference_section(runners: list[Any], options: argparse.Namespace) -> dict[s
     runners = [runner for runner in runners if runner.about["predicts"]]
     rows = []
     for B in (ONE, MANY):
-        print(f"\n{B:,} images at once: verifying and compiling, then the rounds ...", flush=True)
+        print(f"\n{in_words(B, 'image')} at once: verifying and compiling, then the rounds ...", flush=True)
         rows += images_per_second(runners, B, options)
     columns("Images classified per second, by the cores given.", rows, "images_per_second")
     return {"inference": rows}

@@ -22,7 +22,7 @@ def table(title: str, head: list[str], rows: list[list[str]]) -> None:
 
 def in_words(count: int, noun: str = "thread") -> str:
     """Return a number with its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def device(count: int) -> str:
@@ -70,7 +70,7 @@ def ahead(ours: str, rows: Rows, count: int, B: int) -> tuple[float, str] | None
 def who_is_ahead(steps: Rows, inference: Rows) -> None:
     """Print how many times as fast minigru is as the best other baseline: in training by batch, and in inference."""
     asked = [(steps, B, f"B={B}") for B in by(steps, "B")]
-    asked += [(inference, B, "1 image" if B == 1 else f"{B:,} images") for B in by(inference, "B")]
+    asked += [(inference, B, in_words(B, "image")) for B in by(inference, "B")]
     rows = [*steps, *inference]
     cells = []
     for count in by(rows, "cores"):

@@ -36,7 +36,7 @@ def steps_section(runners: list[Any], options: argparse.Namespace, rates: dict[i
         agreement += verified
         steps += rows
     compile_s = {name: max(r["compile_s"] for r in steps if r["name"] == name) for name in {r["name"] for r in steps}}
-    columns("Milliseconds per training step, by the cores given.", steps, "ms", {"longest compilation, s": compile_s})
+    columns("Milliseconds per training step, by the cores given.", steps, "ms", {"longest first call, s": compile_s})
     return {"agreement": agreement, "steps": steps}
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+from tqdm import tqdm
 
 Key = TypeVar("Key", bound=Hashable)
 Run = Callable[[int], float]
@@ -28,7 +29,7 @@ def time_in_rounds(runs: Mapping[Key, Run], rounds: int, seconds: float = 0.2) -
         run(2)
         steps[key] = max(1, round(seconds / (run(2) / 2)))
     times: dict[Key, list[float]] = {key: [] for key in runs}
-    for _ in range(rounds):
+    for _ in tqdm(range(rounds), "rounds", leave=False, disable=None):
         for key, run in runs.items():
             time.sleep(0.1)  # the idle threads of the run before spin for a while, and would disturb this one
             run(1)

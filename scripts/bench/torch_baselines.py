@@ -148,7 +148,7 @@ class ArticleLoop(Baseline):
 class TorchGRU(ArticleLoop):
     """torch.nn.GRU: another variant, whose reset gate acts after the product."""
 
-    name, part = "torch.nn.GRU", 250
+    name, part = "torch.nn.GRU (its own variant)", 250
     same_equations = False
 
     def recurrent_layer(self, params: Params) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from baselines import Engine, Params, initial, make_batch
 from report import Rows, table
+from tqdm import tqdm
 
 TOLERANCE = 1e-4  # of a norm: room for the rounding of float32, and none for another equation
 
@@ -27,7 +28,7 @@ def verify(runners: list[Any], T: int, B: int, D: int, H: int, seed: int) -> Row
     loss, grads = ours.check(x, y)
     ours.step(x, y)
     after, rows = dict(ours.parameters()), []
-    for runner in runners:
+    for runner in tqdm(runners, "verifying and compiling", leave=False, disable=None):
         name = runner.about["name"]
         runner.prepare(params, x, y)
         found = runner.examine()
@@ -86,7 +87,7 @@ def relative(value: np.ndarray, expected: np.ndarray) -> float:
 
 def show(rows: Rows) -> None:
     """Print the differences of the baselines that `verify` compared with minigru, each with its most cores."""
-    compared = {row["name"]: row for row in rows if "loss" in row and row["name"] != Engine.name}
+    compared = {row["name"]: row for row in rows if "loss" in row}
     cells = [[n, *(f"{row[what]:.0e}" for what in ("loss", "gradient", "parameters"))] for n, row in compared.items()]
     head = ["", "loss", "worst gradient", "worst parameter after a step"]
     table("Same equations as minigru: relative difference.", head, cells)
