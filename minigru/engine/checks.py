@@ -108,21 +108,22 @@ def sequences(
         return _finite(name, array, backend, dtype), None
     T, B = (array.shape[shape.index(letter)] for letter in "TB")
     ends = backend.to_host(_integers("lengths", lengths, B, 1, T, backend))
-    ended = backend.to_device(np.arange(T)[:, None, None] >= ends[:, None])
+    ended = np.arange(T)[:, None, None] >= ends[:, None]  # (T, B, 1), on the host
     behind = ended if shape[0] == "T" else ended.transpose(1, 0, 2)
-    xp = np if isinstance(array, np.ndarray) else backend.xp
-    padded = xp.where(backend.to_host(behind) if xp is np else behind, array.dtype.type(0), array)
-    return _finite(name, padded, backend, dtype), ended
+    zero = array.dtype.type(0)
+    if isinstance(array, np.ndarray):
+        array = np.where(behind, zero, array)
+    else:
+        array = backend.xp.where(backend.to_device(behind), zero, array)
+    return _finite(name, array, backend, dtype), backend.to_device(ended)
 
 
 def weights(name: str, value: Any, B: int, backend: Backend, dtype: np.dtype) -> Array:
     """Return `value` as an array of the backend and of `dtype`: (B,) finite numbers, none of them negative."""
-    array = reals(name, value, (B,), backend, dtype).astype(dtype)
-    if isinstance(value, backend.xp.ndarray) and not isinstance(value, np.ndarray):
-        return array  # already on the GPU, see `reals`
-    if (lowest := np.min(value)) < 0:
-        raise ValueError(f"{name} holds {lowest}; expected numbers from 0 up")
-    return array
+    array = _reals(name, value, (B,), backend)
+    if isinstance(array, np.ndarray) and array.min() < 0:  # what is on the GPU is not read, see `reals`
+        raise ValueError(f"{name} holds {array.min()}; expected numbers from 0 up")
+    return _finite(name, array, backend, dtype).astype(dtype)
 
 
 def labels(name: str, value: Any, B: int, K: int, backend: Backend) -> Array:

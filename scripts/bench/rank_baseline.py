@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from baselines import Baseline, Params
+
+from minigru.training.spawn import find_mpiexec
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 
@@ -36,7 +36,7 @@ class RankJob:
     def __init__(self, ranks: int, command: list[str] | None = None) -> None:
         self.ranks = ranks
         self._process = subprocess.Popen(
-            command or [find_mpiexec(), "-n", str(ranks), sys.executable, str(WORKER)],
+            command or [str(mpiexec()), "-n", str(ranks), sys.executable, str(WORKER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -66,11 +66,10 @@ class RankJob:
         self._process.stdout.close()
 
 
-def find_mpiexec() -> str:
-    """Return the mpiexec beside this Python, or else that of the PATH."""
-    beside = Path(sys.executable).with_name("mpiexec")
-    found = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if found is None or importlib.util.find_spec("mpi4py") is None:
+def mpiexec() -> Path:
+    """Return the mpiexec that is installed with this Python."""
+    found = find_mpiexec()
+    if found is None:
         raise FileNotFoundError("mpiexec or mpi4py is not installed")
     return found
 

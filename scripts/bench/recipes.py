@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rank_baseline import find_mpiexec
 from report import table
 
 from minigru import cli
@@ -55,9 +54,9 @@ def train(recipe: str, seed: int, options: argparse.Namespace) -> pd.DataFrame:
     """Return the history of a run: its own, or that of an earlier call."""
     out = options.out / f"{options.data}-{recipe}-{options.epochs or 'its'}-{options.ranks}-{seed}"
     command = [sys.executable, str(TRAIN), "--data", options.data, "--recipe", recipe, "--seed", str(seed)]
-    command += ["--quiet", "--out", str(out)] + (["--epochs", str(options.epochs)] if options.epochs else [])
-    if options.ranks > 1:
-        command = [find_mpiexec(), "-n", str(options.ranks), *command]
+    command += ["--ranks", str(options.ranks), "--quiet", "--out", str(out)] + (
+        ["--epochs", str(options.epochs)] if options.epochs else []
+    )
     if not (out / "confusion.png").exists():  # the last file of a complete run
         resume = ["--resume"] if (out / "checkpoint.npz").exists() else []
         subprocess.run(
@@ -106,7 +105,7 @@ def main() -> int:
     if options.other:
         jobs[TORCH] = lambda seed: train_torch(seed, options)
     rows, means = [], []
-    with cli.exit_on(2, DataUnavailable, FileNotFoundError, ImportError):
+    with cli.exit_on(2, DataUnavailable, ImportError, subprocess.CalledProcessError):
         for name, job in jobs.items():
             found = [row(name, seed, job(seed), options) for seed in range(options.seeds)]
             rows += found
