@@ -26,9 +26,9 @@ def test_a_pixel_comes_from_a_pixel_near_by_or_is_background(kind, T, D, rng):
     assert {*np.unique(found)} <= {*range(T * D + 1)}
     image, row, column = np.nonzero(found)
     source_row, source_column = np.divmod(found[image, row, column].astype(int) - 1, D)
-    shift, slope, stretch = DISTORTIONS[kind]
-    assert (abs(source_row - row) <= shift * T + stretch * T / 2 + 1).all()
-    assert (abs(source_column - column) <= shift * D + stretch * D / 2 + slope * T / 2 + 1.5).all()
+    shift, slant, tilt, stretch = DISTORTIONS[kind]
+    assert (abs(source_row - row) <= shift * T + stretch * T / 2 + tilt * D / 2 + 1.5).all()
+    assert (abs(source_column - column) <= shift * D + stretch * D / 2 + slant * T / 2 + 1.5).all()
 
 
 def test_shifts_reach_two_pixels_each_way_and_move_the_whole_image(rng):
@@ -42,10 +42,11 @@ def test_shifts_reach_two_pixels_each_way_and_move_the_whole_image(rng):
         np.testing.assert_array_equal(image, expected[2 + down : 30 + down, 2 + right : 30 + right])
 
 
-def test_an_affine_distortion_slants_rows_and_stretches_each_side_by_itself(rng):
-    rows, columns, slants = distort.draw("affine", rng, 1000, 28, 28)
-    assert {*slants[:, 0]} == {*range(-3, 4)}
-    assert (slants[:, 0] == -slants[:, -1]).all()
+def test_an_affine_distortion_slants_tilts_and_stretches_each_side_by_itself(rng):
+    rows, tilts, columns, slants = distort.draw("affine", rng, 1000, 28, 28)
+    for leaning in tilts, slants:
+        assert {*leaning[:, 0]} == {*range(-3, 4)}
+        assert (leaning[:, 0] == -leaning[:, -1]).all()
     for lengths in (rows[:, -1] - rows[:, 0], columns[:, -1] - columns[:, 0]):
         assert {*lengths} == {25, 27, 29}  # both ends move alike
     assert abs(np.corrcoef(rows[:, -1] - rows[:, 0], columns[:, -1] - columns[:, 0])[0, 1]) < 0.1
