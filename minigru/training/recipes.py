@@ -8,5 +8,5 @@ from typing import Any
 RECIPES: dict[str, dict[str, Any]] = {
     "article": {},
     "fast": {"epochs": 2, "batch_size": 32, "lr": 5e-3, "schedule": "warmup-cosine", "clip_norm": 1.0},
-    "best": {"batch_size": 64, "lr": 4e-3, "schedule": "warmup-cosine", "clip_norm": 1.0, "distort": "affine"},
+    "best": {"lr": 3e-3, "schedule": "warmup-cosine", "clip_norm": 1.0, "distort": "affine"},
 }
