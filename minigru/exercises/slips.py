@@ -28,12 +28,12 @@ def slips(tree: ast.AST, others: Others, targets: tuple[str, ...] = ()) -> Itera
     for put, node in places:
         for words, change in _structure(node, targets):
             put(change)
-            yield words
+            yield words.replace("'", '"')
             put(node)
     for put, node in places:
         for words, change in _names(node, others):
             put(change)
-            yield words
+            yield words.replace("'", '"')
             put(node)
     loaded = [node for _, node in places if isinstance(node, ast.Name)]
     for name in dict.fromkeys(node.id for node in loaded):
@@ -46,9 +46,11 @@ def slips(tree: ast.AST, others: Others, targets: tuple[str, ...] = ()) -> Itera
                 node.id = name
 
 
-def _places(tree: ast.AST, in_chain: bool = False) -> Iterator[tuple[Callable[[ast.expr], None], ast.expr]]:
+def _places(tree: ast.AST) -> Iterator[tuple[Callable[[ast.expr], None], ast.expr]]:
     """Yield each expression in a tree, the outer ones first, and a function that puts another one in its place."""
     for field, value in ast.iter_fields(tree):
+        if field in ("body", "orelse") and isinstance(value, list):  # of a loop: they are statements of their own
+            continue
         for index, node in enumerate(value if isinstance(value, list) else [value]):
             if not isinstance(node, ast.AST):
                 continue
@@ -129,10 +131,14 @@ def _calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
             yield "without the sum over the batch", _code(inner)
             yield "with the mean over the batch in place of the sum", _code(f"{inner}.mean(axis=0)")
         elif node.keywords:
-            yield f"with `.{node.func.attr}()` of the whole batch in place of that of each sample", _code(
-                f"{inner}.{node.func.attr}()"
+            yield (
+                f"with `.{node.func.attr}()` of the whole batch in place of that of each sample",
+                _code(f"{inner}.{node.func.attr}()"),
             )
             yield "with the other axis", _code(f"{inner}.{node.func.attr}(axis=0, keepdims=True)")
+    elif len(args) == 2 and called in ("np.subtract", "np.divide"):
+        words = f"with `{args[0]}` and `{args[1]}` the other way round in {called}"
+        yield words, ast.Call(node.func, node.args[::-1], node.keywords)
     elif len(args) == 1 and called != "np.stack":
         yield f"without `{called.removeprefix('np.')}`", node.args[0]
         swap = {"np.tanh": "sigmoid", "sigmoid": "np.tanh"}.get(called)

@@ -25,7 +25,8 @@ def line_tags(line: str) -> list[str]:
 @cache
 def tags_of(function: str) -> dict[str, list[int]]:
     """Return the tags in a function, in order, with the numbers of their lines."""
-    node, found = FUNCTIONS[function], {}
+    node = FUNCTIONS[function]
+    found: dict[str, list[int]] = {}
     for number in range(node.lineno, (node.end_lineno or 0) + 1):
         for tag in line_tags(LINES[number - 1]):
             found.setdefault(tag, []).append(number)
@@ -37,8 +38,8 @@ def body(node: ast.FunctionDef) -> list[ast.stmt]:
     return node.body[1:] if ast.get_docstring(node) is not None else node.body
 
 
-def lines_of(statement: ast.stmt) -> range:
-    """Return the numbers of the lines of a statement."""
+def lines_of(statement: ast.stmt | ast.expr) -> range:
+    """Return the numbers of the lines of a statement or an expression."""
     return range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
 
 
@@ -84,10 +85,12 @@ def names(statement: ast.stmt) -> list[str]:
 
 
 def imports(function: str) -> str:
-    """Return the line that imports what a function of the reference uses of it."""
+    """Return the head of a file with a function of the reference: it imports what the function uses."""
     used = {node.id for node in ast.walk(FUNCTIONS[function]) if isinstance(node, ast.Name)}
     known = sorted(name for name in used & {*vars(reference)} if name not in ("np", "Any", function))
-    return f"from minigru.reference import {', '.join(known)}\n"
+    typing = "from typing import Any\n\n" if "Any" in used else ""
+    own = f"from minigru.reference import {', '.join(known)}\n"
+    return f"from __future__ import annotations\n\n{typing}import numpy as np\n\n{own}"
 
 
 # --- A line of code as an equation on paper ------------------------------------------------------------------------
