@@ -43,7 +43,7 @@ def grade_tag(function: str, tag: str, node: ast.FunctionDef, globals_: Env, pat
                         continue
                     given = parts(name, value).get(part, ...) if isinstance(right[name], dict) else value
                     fault = wrong(part, given, expected)
-                    if fault and isinstance(given, np.ndarray):
+                    if fault and isinstance(given, (np.ndarray, np.generic)):
                         known = known_names(function, k, seen[first + i])
                         fault = wrong(part, given, expected, slip_in(blanks[i], known, part, given))
                     verdicts[part] = fault or right_by(part, relative_error(given, expected))
@@ -98,7 +98,7 @@ def _assigned(statement: ast.stmt) -> list[str]:
     return ["result"] if isinstance(statement, ast.Return) else [node.id for node in stored]
 
 
-def slip_in(statement: ast.stmt, known: Env, part: str, value: np.ndarray) -> str | None:
+def slip_in(statement: ast.stmt, known: Env, part: str, value: np.ndarray | np.generic) -> str | None:
     """Return in words the slip in a statement that gives `value` to `part`, or None if there is none."""
     name, _, key = part.partition('["')
     line: Any = copy.deepcopy(statement)

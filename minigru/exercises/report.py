@@ -43,7 +43,8 @@ class Report:
         if self.traceback:
             yield self.traceback
         if self.problem:
-            yield f"{self.problem[0].upper()}{self.problem[1:]}."
+            end = "" if self.problem.endswith("?") else "."
+            yield f"{self.problem[0].upper()}{self.problem[1:]}{end}"
 
 
 def grade(exercise: Exercise, text: str, path: str, given: dict[str, Any] | None = None) -> Report:

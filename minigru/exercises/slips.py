@@ -100,11 +100,14 @@ def _structure(node: ast.expr, targets: tuple[str, ...]) -> Iterator[tuple[str, 
                 yield "with the slope of sigmoid in place of that of tanh", _code(f"{base} * (1 - {base})")
         elif isinstance(node.op, (ast.Add, ast.Sub)):
             sign = "-" if isinstance(node.op, ast.Sub) else ""
-            yield f"without the term `{right}`", node.left
+            term, other = ast.unparse(node.right), ast.unparse(node.left)
+            yield f"without the term `{term}`", node.left
             forgotten = ", that is, with `=` in place of `+=`" if left in targets else ""
-            yield f"without the term `{left}`{forgotten}", _code(f"{sign}{right}")
+            yield f"without the term `{other}`{forgotten}", _code(f"{sign}{right}")
             yield "with the wrong sign", _code(f"{right} - {left}")
-            yield f"with the wrong sign before `{right}`", _code(f"{left} {'+' if sign else '-'} {right}")
+            yield f"with the wrong sign before `{term}`", _code(f"{left} {'+' if sign else '-'} {right}")
+        if isinstance(node.op, ast.MatMult) and left.endswith(".T)"):
+            yield "with the mean over the batch in place of the sum", _code(f"({text}) / len({right})")
         if isinstance(node.op, ast.Div):
             yield f"without the division by `{right}`", node.left
         if isinstance(node.op, ast.Pow):
@@ -155,7 +158,7 @@ def _names(node: ast.expr, others: Others) -> Iterator[tuple[str, ast.expr]]:
             yield f"with `{other}` in place of `{text}`", _code(other)
         if text.startswith("gamma"):
             yield f"with `1 - {text}` in place of `{text}`", _code(f"1 - {text}")
-        elif others(text):
+        elif not text.startswith("d"):  # a memory that passes a gate
             for gate in filter(lambda other: other.startswith("gamma"), others(text)):
                 yield f"with `{gate} * {text}` in place of `{text}`", _code(f"{gate} * {text}")
 

@@ -59,7 +59,7 @@ def _of_tag(function: str, tag: str) -> Exercise:
 def _names_of(statement: ast.stmt) -> list[str]:
     value = getattr(statement, "value", None)
     if isinstance(value, ast.Dict):
-        return [f"d{key.value}" for key in value.keys if isinstance(key, ast.Constant)]
+        return [f"d{ast.literal_eval(key)}" for key in value.keys if key is not None]
     return ["what is returned"] if isinstance(statement, ast.Return) else names(statement)
 
 

@@ -47,6 +47,8 @@ def wrong(name: str, value: Any, expected: Any, slip: str | None = None) -> Verd
     error = relative_error(array, expected)
     if error <= TOLERANCE:
         return None
+    if not array.any():
+        return Verdict(name, False, "is wrong: it is zero everywhere")
     multiple = "" if slip else _multiple(array, expected)
     return Verdict(name, False, f"is wrong: relative error {error:.1g}{multiple}", slip)
 
@@ -95,8 +97,6 @@ def _array(value: Any) -> np.ndarray | None:
 def _multiple(array: np.ndarray, expected: np.ndarray) -> str:
     """Say so if a value is a multiple of what was expected."""
     factor = np.vdot(expected, array) / (np.vdot(expected, expected) or 1)
-    if not array.any():
-        return "; it is zero everywhere"
     if relative_error(array, factor * expected) > TOLERANCE:
         return ""
     return "; the sign is wrong" if abs(factor + 1) < TOLERANCE else f"; it is {factor.real:.6g} times the right value"

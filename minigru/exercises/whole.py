@@ -41,20 +41,17 @@ def grade_outputs(
             if part not in verdicts or verdicts[part].right:
                 fault = wrong(part, given.get(part, ...), value)
                 verdicts[part] = fault or right_by(part, relative_error(given[part], value))
-        lost = {
-            part: given[part]
-            for part, verdict in verdicts.items()
-            if not verdict.right and _real(given.get(part)) and _real(expected[part])
-        }
-        if lost:
-            for part, found in _find(lost, outputs, solution, k).items():
-                verdicts[part] = wrong(part, lost[part], expected[part], found) or verdicts[part]
+        if not all(verdict.right for verdict in verdicts.values()):
+            lost = [part for part, verdict in verdicts.items() if not verdict.right and _real(given.get(part))]
+            for part, found in _find(lost, given, outputs, solution, k).items():
+                verdicts[part] = wrong(part, given[part], expected[part], found) or verdicts[part]
             break
     return [*verdicts.values()]
 
 
 def _real(value: Any) -> bool:
-    return isinstance(value, np.ndarray) and value.dtype == float
+    """Whether a slip may explain a value: an array of real numbers, not all of them zero."""
+    return isinstance(value, np.ndarray) and value.dtype == float and bool(value.any())
 
 
 def _flat(outputs: dict[str, Any]) -> dict[str, Any]:
@@ -68,8 +65,13 @@ def load(source: str | ast.Module, path: str = SOLUTION, given: Mapping[str, Any
     return env
 
 
-def _find(lost: dict[str, np.ndarray], outputs: Outputs, solution: str, k: int) -> dict[str, str]:
-    """Return the slip in the solution that makes all the wrong outputs, or else one for each, if there is one."""
+def _find(lost: list[str], given: dict[str, Any], outputs: Outputs, solution: str, k: int) -> dict[str, str]:
+    """Return the slip in the solution that makes all outputs as they are given, or else one for each lost output.
+
+    A slip must leave right what is right.
+    """
+    if not lost:
+        return {}
     tree, known = ast.parse(solution), _names_within(solution, outputs, k)
     found: dict[str, str] = {}
     with np.errstate(all="ignore"):
@@ -78,10 +80,11 @@ def _find(lost: dict[str, np.ndarray], outputs: Outputs, solution: str, k: int) 
                 got = _flat(outputs(load(tree), k))
             except Exception:  # most slips do not fit the shapes
                 continue
-            same = [part for part, value in lost.items() if relative_error(got.get(part), value) <= TOLERANCE]
-            if len(same) == len(lost):
+            same = {part for part, value in got.items() if relative_error(given.get(part), value) <= TOLERANCE}
+            if same == {*got}:
                 return dict.fromkeys(lost, words)
-            found = {**dict.fromkeys(same, words), **found}
+            if same >= {*got} - {*lost}:
+                found = {**dict.fromkeys(same & {*lost}, words), **found}
     return found
 
 

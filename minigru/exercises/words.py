@@ -42,14 +42,14 @@ HINTS = {
     "between them.",
     "barriers": "A barrier is needed between a write into shared memory and a read of it by another thread. Registers "
     "need none, nor does global memory that a thread alone reads.",
-    "tile": "multiply still reads state[s][slice * ROWS + row]. Which element of the state meets this row of the tile now?",
+    "tile": "multiply still reads state[s][slice * ROWS + row]. Which element meets row `row` of the tile now?",
 }
 TASKS = {  # of the exercises in CUDA
     "barrier": "One barrier is missing in this file. A barrier, __syncthreads(), makes the threads of a block wait for "
     "each other: without it a thread may read shared memory before another has written it. Put the barrier back.",
     "barriers": "One barrier in this file is not needed, and costs time in each step. Remove it.",
-    "tile": "In the function load, a thread now takes every SLICES-th row of U, and no longer ROWS consecutive rows. Let "
-    "the function multiply follow.",
+    "tile": "In the function load, a thread now takes every SLICES-th row of U, and no longer ROWS consecutive rows. "
+    "Let the function multiply follow.",
 }
 IN_WORDS = {  # where the equation on paper is the line of code itself
     "G4": "the new memory c is a mean of c_tilde and c_prev, weighted by gamma_u: 1 takes c_tilde, 0 keeps c_prev",
