@@ -33,6 +33,9 @@ class Report:
         """Yield the report as lines of text."""
         if self.printed:
             yield from ["Your file printed:", self.printed.rstrip()]
+        if self.verdicts and all(verdict.says == "is not filled in yet" for verdict in self.verdicts):
+            yield "Nothing is filled in yet."
+            return
         said: set[str] = set()
         for verdict in self.verdicts:
             if verdict.slip in said:  # one slip that makes several names wrong

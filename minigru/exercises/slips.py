@@ -16,20 +16,28 @@ Others = Callable[[str], list[str]]  # from a name to the names of other arrays 
 def slips(tree: ast.AST, others: Others, targets: tuple[str, ...] = ()) -> Iterator[str]:
     """Change one place of `tree`, yield what is changed in words, and put it back before the next.
 
-    Likely slips come first: what is forgotten, then what stands in place of something else.
-
     Parameters
     ----------
     tree : a statement or an expression
     others : the names that may be written by mistake in place of a name
     targets : the names that the statement assigns
     """
-    places = [*_places(tree)]
-    for put, node in places:
+    yield from forgotten(tree, targets)
+    yield from confused(tree, others)
+
+
+def forgotten(tree: ast.AST, targets: tuple[str, ...] = ()) -> Iterator[str]:
+    """Do as `slips` does, for what is left out of an expression or has another form."""
+    for put, node in [*_places(tree)]:
         for words, change in _structure(node, targets):
             put(change)
             yield words.replace("'", '"')
             put(node)
+
+
+def confused(tree: ast.AST, others: Others) -> Iterator[str]:
+    """Do as `slips` does, for a name in place of another."""
+    places = [*_places(tree)]
     for put, node in places:
         for words, change in _names(node, others):
             put(change)

@@ -78,8 +78,8 @@ def _shown(value: Any) -> str:
 
 def relative_error(value: Any, expected: Any) -> float:
     """Return the norm of the difference relative to the larger norm; infinity if the shapes differ."""
-    value, expected = _array(value), np.asarray(expected)
-    if value is None or value.shape != expected.shape:
+    value, expected = _array(value), _array(expected)
+    if value is None or expected is None or value.shape != expected.shape:
         return np.inf
     size = max(np.linalg.norm(value), np.linalg.norm(expected))
     return float(np.linalg.norm(value - expected) / size) if size else 0.0

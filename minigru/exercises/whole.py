@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .grade import parts
-from .slips import slips
+from .slips import confused, forgotten
 from .source import names
 from .trace import Env, others
 from .verdicts import TOLERANCE, Verdict, relative_error, right_by, wrong
@@ -89,15 +89,17 @@ def _find(lost: list[str], given: dict[str, Any], outputs: Outputs, solution: st
 
 
 def _slips_by_line(tree: ast.Module, known: Env) -> Iterator[str]:
-    """Make the slips of every statement in the functions of a module, and say in which line they are."""
+    """Make the slips in each line of the functions of a module, what is forgotten first, and say in which line."""
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    for statement in [node for function in functions for node in ast.walk(function)]:
-        if isinstance(statement, (ast.Assign, ast.AugAssign, ast.Return, ast.For, ast.Expr)):
-            targets = tuple(names(statement))
-            place = "what is returned" if isinstance(statement, ast.Return) else f"`{targets[0]}`" if targets else ""
-            for words in slips(statement, lambda text: others(text, known), targets):
-                ast.fix_missing_locations(tree)
-                yield f"{words}, in the line of {place}" if place else words
+    kinds = (ast.Assign, ast.AugAssign, ast.Return, ast.For, ast.Expr)
+    lines = [node for function in functions for node in ast.walk(function) if isinstance(node, kinds)]
+    made = [(line, forgotten(line, tuple(names(line)))) for line in lines]
+    made += [(line, confused(line, lambda text: others(text, known))) for line in lines]
+    for line, words_of_line in made:
+        place = ["what is returned"] if isinstance(line, ast.Return) else [f"`{name}`" for name in names(line)]
+        for words in words_of_line:
+            ast.fix_missing_locations(tree)
+            yield f"{words}, in the line of {place[0]}" if place else words
 
 
 def _names_within(solution: str, outputs: Outputs, k: int) -> Env:

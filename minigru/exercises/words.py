@@ -1,8 +1,8 @@
 """What an exercise says in words: hints, tasks, and equations that would otherwise be the line of code itself."""
 
 HINTS = {
-    "R1": "[a_prev, x] is concat(a_prev, x), and W z on paper is z @ W here.",
-    "G1": "[c_prev, x] is concat(c_prev, x), W z on paper is z @ W here, and sigmoid is there already.",
+    "R1": "[a_prev, x] is concat(a_prev, x), and W s on paper is s @ W here.",
+    "G1": "[c_prev, x] is concat(c_prev, x), W s on paper is s @ W here, and sigmoid is there already.",
     "G2": "As (G1), with the weights of the reset gate.",
     "G3": "The reset gate scales the memory before the product: concat the scaled memory and x.",
     "G4": "gamma_u and 1 - gamma_u are the two weights of the mean, elementwise.",
@@ -63,6 +63,6 @@ IN_WORDS = {  # where the equation on paper is the line of code itself
 BACKWARD = """\
 dname is the gradient of the loss with respect to name, and has the shape of name. z_c is what tanh or sigmoid is
 applied to in the line of c_tilde (so z_u in that of gamma_u, ...), and rc is gamma_r * c_prev. A name such as dx_r is
-the term of dx that comes from this equation. W z on paper is z @ W here.
+the term of dx that comes from this equation. W s on paper is s @ W here.
 """
-FORWARD = "\nW z on paper is z @ W here: a row is a sample.\n"
+FORWARD = "\nW s on paper is s @ W here: a row is a sample.\n"

@@ -1,4 +1,4 @@
-"""The cell of cuDNN and PyTorch has its reset gate behind the product, and a second bias d_c in front of it.
+"""The cell of cuDNN and PyTorch has its reset gate behind the product, and a second bias d_c.
 
     c_tilde = tanh(gamma_r * (U_c c_prev + d_c) + V_c x + b_c)
 
