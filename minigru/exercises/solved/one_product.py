@@ -1,6 +1,6 @@
 """(F2), as the engine has it: the gradient of a weight is a sum of T products, and the sum is one product.
 
-The gradient of W_u is the sum over t of cx[t].T @ dz[t]. Compute the same with a single matrix product and no loop.
+The gradient of W_u is the sum over t of cx[t].T @ dz[t]. Compute the same with a single matrix product (@) and no loop.
 The grader counts the products.
 """
 
