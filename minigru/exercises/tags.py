@@ -15,7 +15,7 @@ from .oracle import by_complex_step
 from .source import FUNCTIONS, LINES, blanked, imports, lines_of, names, on_paper, tagged, tags_of
 from .trace import Env, trace
 from .verdicts import Verdict
-from .words import BACKWARD, FORWARD, HINTS, IN_WORDS
+from .words import BACKWARD, FORWARD, HINTS, IN_WORDS, OF_WEIGHTS
 
 LEVELS = {  # the functions in the order in which one learns them; those of a new cell come after the GRU's
     "rnn_cell": "Forward: the plain RNN",
@@ -50,7 +50,8 @@ def _of_tag(function: str, tag: str) -> Exercise:
     head += f"Replace each `...` in a line that ends with ({tag}). Then run: python -m minigru.exercises {tag}\n\n"
     head += f'{_equations(function, tag)}\n{_shapes(function, statements)}"""\n\n{imports(function)}\n\n'
     solved = "\n".join(LINES[number - 1] for number in lines_of(FUNCTIONS[function])) + "\n"
-    level = LEVELS.get(function, "Adam" if function == "adam" else f"{function}")
+    summary = (ast.get_docstring(FUNCTIONS[function]) or function).partition("\n")[0].rstrip(".")
+    level = "Adam" if function == "adam" else LEVELS.get(function, summary)
     hint = HINTS.get(tag, "Differentiate the equation in the head of the file, one symbol at a time.")
     start = head + blanked(function, tag)
     grade = partial(_grade_tag, function, tag)
@@ -68,15 +69,18 @@ def _equations(function: str, tag: str) -> str:
     """Return the equations that a tag is derived from: its own, or those of the forward pass."""
     forward, own = function.removesuffix("_backward"), tag.removeprefix("d")
     tags = [tag] if forward == function else [own] if own in tags_of(forward) else [*tags_of(forward)]
-    equations = {statement: name for name in reversed(tags) for statement in tagged(forward, name)}  # (G4), not (G5)
+    equations: dict[ast.stmt, str] = {}
+    for name in tags:
+        for statement in tagged(forward, name):
+            equations.setdefault(statement, name)  # (G4), not (G5)
     lines: list[str] = []
-    for statement, name in reversed(equations.items()):
+    for statement, name in equations.items():
         text = IN_WORDS[name] if name in IN_WORDS and forward == function else on_paper(statement)
         lines += textwrap.wrap(f"{text}  ({name})", 112, initial_indent="    ", subsequent_indent="      ")
     text = "\n".join(lines)
     if forward == function:
         return f"The equation:\n\n{text}\n{FORWARD if 'W' in text else ''}"
-    return f"The forward pass computes:\n\n{text}\n\n{BACKWARD}"
+    return f"The forward pass computes:\n\n{text}\n\n{BACKWARD}{OF_WEIGHTS if 'W' in text else ''}"
 
 
 def _shapes(function: str, statements: list[ast.stmt]) -> str:
@@ -87,11 +91,12 @@ def _shapes(function: str, statements: list[ast.stmt]) -> str:
     p, text = used.pop("p", None) or {}, "".join(map(ast.unparse, statements))
     used |= {name: value for name, value in p.items() if repr(name) in text}
     written = [
-        f"{name} ({', '.join(letters[n] for n in value.shape)}{',' * (value.ndim == 1)})"
+        f"{name} ({', '.join(letters[n] for n in value.shape)}{',' * (value.ndim == 1)})".replace(" ", "~")
         for name, value in used.items()
         if isinstance(value, np.ndarray) and value.ndim and {*value.shape} <= {*letters}
     ]
-    return "\n".join(textwrap.wrap(f"Shapes: {', '.join(written)}.", 112)) + "\n" if written else ""
+    lines = textwrap.wrap(f"Shapes: {', '.join(written)}.", 112)  # no name apart from its shape
+    return "\n".join(lines).replace("~", " ") + "\n" if written else ""
 
 
 def _grade_tag(function: str, tag: str, text: str, path: str, given: Env) -> list[Verdict]:

@@ -60,9 +60,9 @@ IN_WORDS = {  # where the equation on paper is the line of code itself
     "A4": "v_hat corrects v in the same way, with beta2",
     "A5": "theta goes lr against m_hat, divided elementwise by the square root of v_hat plus eps",
 }
-BACKWARD = """\
-dname is the gradient of the loss with respect to name, and has the shape of name. z_c is what tanh or sigmoid is
-applied to in the line of c_tilde (so z_u in that of gamma_u, ...), and rc is gamma_r * c_prev. A name such as dx_r is
-the term of dx that comes from this equation. W s on paper is s @ W here.
+BACKWARD = "dname is the gradient of the loss with respect to name, and has the shape of name.\n"
+OF_WEIGHTS = """\
+z with the letter of a weight (z_c with W_c) is what tanh or sigmoid is applied to in the line of this weight, and rc is
+gamma_r * c_prev. A name such as dx_r is the term of dx that comes from this equation. W s on paper is s @ W here.
 """
 FORWARD = "\nW s on paper is s @ W here: a row is a sample.\n"
