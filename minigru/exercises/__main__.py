@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from .apart import grade_apart
@@ -25,7 +26,8 @@ def grade_files(chosen: list[Exercise], options: argparse.Namespace) -> int:
         path = file_of(options.dir, exercise)
         if path.exists():
             report = grade_apart(exercise, path, options.timeout)
-            note(options.dir, exercise.name, report.right)
+            if not options.json:  # a teacher's report leaves the folder as it is
+                remember(options.dir, exercise, report)
         else:
             report = Report(exercise.name, problem=f"{path} is not there; {COMMAND} {exercise.name} writes it")
         reports.append(report)
@@ -36,6 +38,14 @@ def grade_files(chosen: list[Exercise], options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([report.as_json() for report in reports], indent=1))
     return 0 if all(report.right for report in reports) else 1
+
+
+def remember(folder: Path, exercise: Exercise, report: Report) -> None:
+    """Note whether an exercise is right; a folder that cannot be written is worth a sentence and no more."""
+    try:
+        note(folder, exercise.name, report.right)
+    except OSError as error:
+        print(f"{COMMAND}: your progress cannot be noted: {error.strerror}", file=sys.stderr)
 
 
 def main() -> int:
@@ -61,7 +71,8 @@ def main() -> int:
     except (Unfinished, OSError) as error:
         if isinstance(error, BrokenPipeError):
             raise
-        said = f"{error.filename} cannot be used: {error.strerror}" if isinstance(error, OSError) else error
+        what = getattr(error, "filename", None) or "standard output"
+        said = f"{what} cannot be used: {error.strerror}" if isinstance(error, OSError) else error
         print(f"{COMMAND}: {said}", file=sys.stderr)
         return 2
     return 0

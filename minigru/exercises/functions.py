@@ -14,7 +14,7 @@ from .source import FUNCTIONS, LINES, emptied, imports, lines_of
 from .trace import Env
 from .verdicts import Verdict, named
 from .whole import grade_outputs
-from .words import HINTS
+from .words import HINTS, TASKS
 
 WHOLE = {
     "gru_cell": ("c",),
@@ -30,8 +30,8 @@ def whole() -> list[Exercise]:
 
 def _of_function(function: str) -> Exercise:
     name = "bptt" if function == "_sequence_backward" else function
-    head = f'"""The whole of `{function}`.\n\nWrite its body. Then run: python -m minigru.exercises {name}\n'
-    head += f'"""\n\n{imports(function)}\n\n'
+    head = f'"""The whole of `{function}`.\n\nWrite its body. Then run: python -m minigru.exercises {name}\n\n'
+    head += f'{TASKS[name]}"""\n\n{imports(function)}\n\n'
     solved = "\n".join(LINES[number - 1] for number in lines_of(FUNCTIONS[function])) + "\n"
     what = f"{function}: {', '.join(WHOLE[function])}"
     grade = partial(_grade_whole, function, head + solved)
@@ -43,9 +43,8 @@ def _grade_whole(function: str, solution: str, text: str, path: str, given: Env)
 
     def outputs(module: Env, k: int) -> dict[str, Any]:
         found = module[function](**copy.deepcopy(arguments(function, SIZES[k])))
-        found = (
-            found[:1] if function == "gru_cell" and isinstance(found, tuple) else found
-        )  # the cache is up to the reader
+        if function == "gru_cell" and isinstance(found, tuple):
+            found = found[:1]  # what the cache holds is up to the reader
         return named(found, WHOLE[function], function)
 
     verdicts = grade_outputs(env, outputs, partial(outputs, vars(reference)), solution)

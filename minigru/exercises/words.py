@@ -44,7 +44,29 @@ HINTS = {
     "need none, nor does global memory that a thread alone reads.",
     "tile": "multiply still reads state[s][slice * ROWS + row]. Which element meets row `row` of the tile now?",
 }
-TASKS = {  # of the exercises in CUDA
+TASKS = {
+    "gru_cell": """\
+The equations, columns on paper and rows here:
+
+    gamma_u = sigmoid(W_u [c_prev, x] + b_u)  (G1)
+    gamma_r = sigmoid(W_r [c_prev, x] + b_r)  (G2)
+    c_tilde = tanh(W_c [gamma_r * c_prev, x] + b_c)  (G3)
+    c = gamma_u * c_tilde + (1 - gamma_u) * c_prev  (G4)
+
+inside multiplies gamma_u between (G1) and (G4).
+""",
+    "gru_cell_backward": """\
+Given dc, go through `gru_cell` of minigru/reference.py from its last line to its first. Return dx, dc_prev and a dict
+grads with the keys W_u, b_u, W_r, b_r, W_c and b_c. They are graded by the complex step too, which knows `gru_cell`
+alone.
+""",
+    "bptt": """\
+Backpropagation through time. dstates (T, B, H) has for each step the gradient of its state from above, that is, from
+the loss or the next layer; caches has one cache per step. cell_backward(dc, cache) goes back through one step: given
+the whole gradient dc (B, H) of its state, it returns dx (B, D), dc_prev (B, H) and a dict of gradients of the
+parameters.
+Return dx (T, B, D), the gradient of the state before the first step (B, H), and the dict for the whole sequence.
+""",
     "barrier": "One barrier is missing in this file. A barrier, __syncthreads(), makes the threads of a block wait for "
     "each other: without it a thread may read shared memory before another has written it. Put the barrier back.",
     "barriers": "One barrier in this file is not needed, and costs time in each step. Remove it.",

@@ -176,6 +176,17 @@ def test_a_wrong_command_is_one_sentence(arguments, words, tmp_path, monkeypatch
     assert_one_sentence(run(*arguments), 2, words)
 
 
+def test_a_folder_that_cannot_be_written_is_graded_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "R1.py").write_text(EXERCISES["R1"].solution)
+    assert run("R1", "--json", "--dir", tmp_path).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["R1.py"]
+    (tmp_path / "progress.json.tmp").mkdir()
+    monkeypatch.setattr(command, "note", lambda *_: (tmp_path / "progress.json.tmp").write_text(""))
+    graded = run("R1", "--dir", tmp_path)
+    assert (graded.returncode, "R1 is right" in graded.stdout) == (0, True)
+    assert "your progress cannot be noted: Is a directory" in graded.stderr
+
+
 def test_hint_and_solution_are_printed_and_a_missing_file_is_not_right(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "tanh' = 1 - tanh^2" in run("dG3", "--hint").stdout
