@@ -49,7 +49,7 @@ def parse_args() -> argparse.Namespace:
         "--dir", type=Path, default=Path("exercises"), metavar="DIR", help="your folder (default: %(default)s)"
     )
     parser.add_argument(
-        "--timeout", type=seconds, default=10.0, metavar="S", help="seconds for one solution (default: %(default)g)"
+        "--timeout", type=seconds, default=30.0, metavar="S", help="seconds for one solution (default: %(default)g)"
     )
     options = parser.parse_args()
     if options.name is None and (options.hint or options.solution):
