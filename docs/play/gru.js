@@ -161,11 +161,11 @@ function half(bits) {
 /** The model in a file that scripts/story/export_page.py wrote: sizes, notes, and the parameters p by their names. */
 function unpack(file) {
   if (!file) throw new Error("the weights are missing; expected the script that holds them beside this page");
-  const { kind, T, D, H, K, order, accuracy, made } = file;
-  const { buffer } = Uint8Array.from(atob(file.base64), (letter) => letter.charCodeAt(0));
-  const floats = file.dtype === "float16" ? Float64Array.from(new Uint16Array(buffer), half) : new Float32Array(buffer);
+  const { base64, dtype, arrays, ...notes } = file;
+  const { buffer } = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const numbers = dtype === "float16" ? Float64Array.from(new Uint16Array(buffer), half) : new Float32Array(buffer);
   const p = {};
   let start = 0;
-  for (const [name, size] of file.arrays) p[name] = Float64Array.from(floats.subarray(start, (start += size)));
-  return { kind, T, D, H, K, p, order, accuracy, made };
+  for (const [name, size] of arrays) p[name] = Float64Array.from(numbers.subarray(start, (start += size)));
+  return { ...notes, p };
 }
