@@ -39,53 +39,52 @@ const paintLegends = () =>
 /** Paint x (T * D,) as MNIST shows it. */
 const paintPicture = (canvas, x, T, D) => paint(canvas, T, D, (row, i) => x[row * D + i], SCALES.ink);
 
-/** Paint gates, candidate, memory and probabilities; with `other` (the run by itself), how far they differ from it. */
-function paintPanels(canvases, model, trace, other) {
-  const { T, H, K, order } = model;
-  const named = { ...trace, c: trace.c.subarray(H) }; // without c_0, so that row t is the memory after row t
+/** Paint gates, candidate, memory and probabilities of a run; with `other`, how far they differ from those of this run. */
+function paintPanels({ T, H, K, order }, run, other) {
   const names = { gammaU: SCALES.gate, gammaR: SCALES.gate, cTilde: SCALES.signed, c: SCALES.signed };
   for (const [name, colour] of Object.entries(names)) {
-    const own = named[name], its = other && (name === "c" ? other.c.subarray(H) : other[name]);
-    const at = (row, column) => own[row * H + order[column]] - (its ? its[row * H + order[column]] : 0);
-    paint(canvases[name], T, H, at, its ? SCALES.signed : colour);
+    const place = (row, column) => (row + (name === "c" ? 1 : 0)) * H + order[column]; // c begins with c_0
+    const at = (row, column) => run[name][place(row, column)] - (other ? other[name][place(row, column)] : 0);
+    paint(document.getElementById(name), T, H, at, other ? SCALES.signed : colour);
   }
-  paint(canvases.probabilities, T, K, (row, k) => trace.probabilities[row * K + k], SCALES.probability);
+  paint(document.getElementById("probabilities"), T, K, (row, k) => run.probabilities[row * K + k], SCALES.probability);
 }
 
 /** Paint dLoss/dx (T * D,) over a pale picture x: red where more ink raises the loss, blue where it lowers the loss. */
 function paintGradient(canvas, x, dx, T, D) {
-  const largest = dx.reduce((most, d) => Math.max(most, Math.abs(d)), 1e-30);
+  const most = dx.reduce((found, d) => Math.max(found, Math.abs(d)), 1e-30);
   paint(canvas, T, D, (row, i) => row * D + i, (i) => {
-    const size = Math.abs(dx[i]) / largest, paper = 255 - 90 * x[i];
+    const size = Math.abs(dx[i]) / most, paper = 255 - 90 * x[i];
     return SCALES.signed(-Math.sign(dx[i])).map((part) => size * part + (1 - size) * paper);
   });
-  return largest;
 }
 
-/** Draw curves { kind, values } over the rows, `ticks` as lines across, and the current row as a line down. */
-function drawCurves(svg, curves, ticks, row) {
+/** Draw curves { kind, values } over the rows, a line across at every tick, and one down at the current row. */
+function drawCurves(svg, curves, ticks, row, textOf = String) {
   const left = 30, right = 312, top = 8, bottom = 112, T = curves[0].values.length;
-  const [low, high] = [ticks[0].value, ticks.at(-1).value];
+  const [low, high] = [ticks[0], ticks.at(-1)];
   const across = (t) => left + ((right - left) * t) / (T - 1);
   const up = (value) => bottom - ((bottom - top) * (Math.max(low, Math.min(high, value)) - low)) / (high - low);
-  const tick = ({ value, text }) =>
-    `<path class="grid" d="M${left} ${up(value)}H${right}"/><text x="${left - 4}" y="${up(value) + 3}">${text}</text>`;
-  const curve = ({ kind, values }) =>
-    `<polyline class="${kind}" points="${Array.from(values, (v, t) => `${across(t).toFixed(1)},${up(v).toFixed(1)}`).join(" ")}"/>`;
-  const now = `<path class="now" d="M${across(row)} ${top}V${bottom}"/><text class="row" x="${across(row)}" y="124">${row + 1}</text>`;
+  const tick = (value) =>
+    `<path class="grid" d="M${left} ${up(value)}H${right}"/>` +
+    `<text x="${left - 4}" y="${up(value) + 3}">${textOf(value).replace("-", "−")}</text>`;
+  const point = (value, t) => `${across(t).toFixed(1)},${up(value).toFixed(1)}`;
+  const curve = ({ kind, values }) => `<polyline class="${kind}" points="${values.map(point).join(" ")}"/>`;
+  const now = `<path class="now" d="M${across(row)} ${top}V${bottom}"/>` +
+    `<text class="row" x="${across(row)}" y="124">${row + 1}</text>`;
   svg.innerHTML = ticks.map(tick).join("") + now + curves.map(curve).join("");
 }
 
 /** Draw one bar per class, and a mark at the probability without the intervention, if there is one. */
 function drawBars(list, probabilities, other) {
-  const best = largestOf(probabilities);
+  const best = indexOfLargest(probabilities);
   const bar = (p, k) =>
     `<li class="${k === best ? "best" : ""}"><span>${k}</span><span class="bar"><i style="width:${100 * p}%"></i>` +
     `${other ? `<b style="left:${100 * other[k]}%"></b>` : ""}</span><span>${percent(p)}</span></li>`;
   list.innerHTML = Array.from(probabilities, bar).join("");
 }
 
-const largestOf = (values) => values.indexOf(Math.max(...values));
+const indexOfLargest = (values) => values.indexOf(Math.max(...values));
 const percent = (p) => (p > 0.995 && p < 0.9995 ? `${(100 * p).toFixed(1)} %` : `${Math.round(100 * p)} %`);
 const number = (value) => value.toFixed(2).replace("-", "−").replace("−0.00", "0.00");
 const added = (...terms) =>
@@ -99,18 +98,20 @@ function numbersOf(model, trace, x, row, unit) {
   const rc = cPrev.map((c, j) => trace.gammaR[row * H + j] * c);
   const product = (v, W, first) => v.reduce((total, value, i) => total + value * W[(first + i) * H + unit], 0);
   const inside = (name, memory) =>
-    [[product(memory, p[`W_${name}`], 0), "memory"], [product(x_t, p[`W_${name}`], H), "row"], [p[`b_${name}`][unit], "bias"]];
+    [[product(memory, p[`W_${name}`], 0), "memory"], [product(x_t, p[`W_${name}`], H), "row"],
+      [p[`b_${name}`][unit], "bias"]];
   const byHand = (held, value) => (held && (held.unit === -1 || held.unit === unit) ? `, held at <b>${number(value)}</b>` : "");
+  const total = (terms) => terms.reduce((sum, [term]) => sum + term, 0);
   const gate = (name, value, held) => {
-    const terms = inside(name, cPrev), own = sigmoid([terms.reduce((total, [term]) => total + term, 0)])[0];
-    return `σ(${added(...terms)}) = <b>${number(own)}</b>${byHand(held, value)}`;
+    const terms = inside(name, cPrev);
+    return `σ(${added(...terms)}) = <b>${number(sigmoid([total(terms)])[0])}</b>${byHand(held, value)}`;
   };
   const u = at("gammaU"), computed = u * at("cTilde") + (1 - u) * cPrev[unit], memory = trace.hold.memory;
   return {
     G1: gate("u", u, trace.hold.update),
     G2: gate("r", at("gammaR"), trace.hold.reset),
-    G3: `tanh(${added(...inside("c", rc))}) = <b>${number(at("cTilde"))}</b>; with the reset gates open, the memory would add ` +
-      number(product(cPrev, p.W_c, 0)),
+    G3: `tanh(${added(...inside("c", rc))}) = <b>${number(at("cTilde"))}</b><br>` +
+      `with nothing reset: tanh(${added(...inside("c", cPrev))}) = ${number(Math.tanh(total(inside("c", cPrev))))}`,
     G4: `${number(u)} × ${number(at("cTilde"))} + (1 − ${number(u)}) × ${number(cPrev[unit])} = <b>${number(computed)}</b>` +
       (memory?.row === row ? byHand(memory, at("c", row + 1)) : ""),
   };
