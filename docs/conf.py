@@ -26,8 +26,9 @@ extensions = [
     "numpydoc",
     "mathml",
     "beside",
+    "play",
 ]
-exclude_patterns = ["_build", "_templates", "README.md"]  # index.rst includes README.md
+exclude_patterns = ["_build", "_templates", "README.md"]  # index.md includes README.md
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # "array_like (B, D)" is a type for readers
 

@@ -51,14 +51,16 @@ function addPoint(x, y, begins) {
 /** Draw the strokes in black on white. */
 function drawStrokes(canvas) {
   const context = canvas.getContext("2d", { willReadFrequently: true }), square = canvas.width / GRID;
-  const place = (letter) => (LETTERS.indexOf(letter) + 0.5) * square;
   context.fillStyle = "#fff";
   context.fillRect(0, 0, canvas.width, canvas.height);
   Object.assign(context, { strokeStyle: "#000", lineWidth: PEN * square, lineCap: "round", lineJoin: "round" });
   for (const stroke of fields.drawing.value.split(".")) {
-    const points = stroke.match(/[\w-]{2}/g) ?? [];
+    const points = (stroke.match(/[\w-]{2}/g) ?? []).map((pair) => [...pair].map((letter) => (LETTERS.indexOf(letter) + 0.5) * square));
     context.beginPath();
-    for (const [x, y] of [...points.slice(0, 1), ...points]) context.lineTo(place(x), place(y)); // one point is a dot
+    points.forEach(([x, y], i) => { // to the middle between two points, so that the grid does not show
+      const [a, b] = points[i + 1] ?? [x, y];
+      context.quadraticCurveTo(x, y, (x + a) / 2, (y + b) / 2);
+    });
     context.stroke();
   }
   return context;
@@ -162,7 +164,7 @@ function renderWayBack(run, x, row, own) {
     curves.push({ kind, values: norms.map((norm) => Math.log10(norm / norms[T - 1])) });
     left.push((norms[row] / norms[T - 1]).toPrecision(2));
   }
-  drawCurves($("normCurves"), curves, [-4, -3, -2, -1, 0, 1], row, (value) => `1e${value}`);
+  drawCurves($("normCurves"), curves, [-4, -3, -2, -1, 0, 1], row, (value) => `${value === -4 ? "≤" : ""}1e${value}`);
   $("reach").textContent = `After row ${row + 1} the norm is ${left[1]} times that after the last row; the RNN's, ${left[0]} times.`;
 }
 
