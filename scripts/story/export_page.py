@@ -81,7 +81,7 @@ def command(config: Config) -> str:
     words = ["python", "scripts/train_mnist.py"] + ["--recipe", config.recipe] * (config.recipe != "article")
     for option in fields(Config):
         value = getattr(config, option.name)
-        if value != getattr(recipe, option.name) and option.name != "data":
+        if value != getattr(recipe, option.name) and (option.name, value) != ("data", "mnist"):
             words += ["--" + option.name.replace("_", "-")] + [str(value)] * (value is not True)
     return cli.command_line(words)
 
