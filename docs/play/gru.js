@@ -100,8 +100,8 @@ function logSoftmax(logits) {
 
 /**
  * Read a picture x (T * D,) row by row. Returns the memory c ((T + 1) * H,) before the first row and after each row, as
- * `hold` left it; logits and probabilities (T * K,) after each row; and of a GRU gammaU, gammaR and cTilde (T * H,). The
- * memory of an RNN is its activation a, and it has no gates to hold.
+ * `hold` left it; logits and probabilities (T * K,) after each row; and of a GRU gammaU, gammaR and cTilde (T * H,). In
+ * an RNN the memory is the activation a, and there are no gates to hold.
  */
 function forward(model, x, hold = {}) {
   const { T, D, H, K, p } = model, cell = model.kind === "gru" ? gruCell : rnnCell;

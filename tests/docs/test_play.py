@@ -201,7 +201,8 @@ def drawn():
 
 DRAWN = """([pixels, height, width]) => {
   const { ink, doubts, blank } = asDigit(unpackFloats(pixels), width, height);
-  return { ink: pack(ink), doubts: doubts.map((doubt) => Object.keys(DOUBTS).find((key) => DOUBTS[key] === doubt)), blank };
+  const key = (doubt) => Object.keys(DOUBTS).find((name) => DOUBTS[name] === doubt);
+  return { ink: pack(ink), doubts: doubts.map(key), blank };
 }"""
 
 
@@ -280,7 +281,7 @@ def test_the_lines_of_the_page_have_the_tags_of_the_reference():
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for cell in ("gru", "rnn"):
-        small = ("--data", "digits", "--epochs", "2", "--hidden-size", "8", "--model", cell, "--out", folder / cell)
+        small = ("--data", "digits", "--epochs", "1", "--hidden-size", "8", "--model", cell, "--out", folder / cell)
         assert call(train_mnist, *small).returncode == 0
     return folder
 
@@ -295,7 +296,7 @@ def test_a_run_is_exported_and_the_wrong_run_refused_in_one_sentence(runs, tmp_p
         assert np.array_equal(value, model.params[f"{layer}.{name}"].astype(file["dtype"]))
     mean, _, _ = gates.average(model, dataset)
     assert np.diff(mean.mean(axis=0)[file["order"]]).min() > -1e-3
-    assert file["made"] == "python scripts/train_mnist.py --data digits --hidden-size 8 --epochs 2"
+    assert file["made"] == "python scripts/train_mnist.py --data digits --hidden-size 8 --epochs 1"
     assert (file["T"], file["D"], file["H"], file["K"]) == (8, 8, 8, 10)
     assert file["accuracy"] == pytest.approx(100 * np.mean(model.predict(dataset.x_test) == dataset.y_test), abs=1)
     assert read(tmp_path / "new" / "rnn.js")["kind"] == "rnn"
