@@ -1,9 +1,9 @@
 // The equations, as JavaScript: minigru/reference.py for one picture, line by line and tag by tag.
 //
 // A vector is a Float64Array; a weight (n, m) is one too, row after row. One letter per dimension: T rows of the
-// picture, D pixels in a row, H hidden units, K classes. Gates and memories can be held by hand, and the backward pass
-// knows: `hold` is { update: { unit, value }, reset: { unit, value }, memory: { unit, row, factor } }, each of them
-// optional, where rows count from 0 and the unit -1 stands for all units.
+// picture, D pixels in a row, H hidden units, K classes. What a visitor changes by hand stands in `hold`, each part of
+// which may be absent: { update: { unit, value }, reset: { unit, value }, memory: { unit, row, factor } }. Rows count
+// from 0, and the unit -1 stands for all units.
 "use strict";
 
 /** The logistic function, 1 / (1 + exp(-z)). */
@@ -11,23 +11,17 @@ const sigmoid = (z) => z.map((value) => 1 / (1 + Math.exp(-value)));
 
 const tanh = (z) => z.map(Math.tanh);
 
-/** Join two vectors: the square brackets of the equations, the memory first. */
-function concat(memory, x) {
-  const joined = new Float64Array(memory.length + x.length);
-  joined.set(memory);
-  joined.set(x, memory.length);
-  return joined;
-}
+/** Join a memory (H,) and a row (D,): the square brackets of the equations. */
+const concat = (memory, x) => Float64Array.of(...memory, ...x);
 
-/** Undo `concat`: a vector (H + D,) to (H,) and (D,). */
+/** Undo `concat`: (H + D,) to (H,) and (D,). */
 const split = (joined, H) => [joined.subarray(0, H), joined.subarray(H)];
 
 /** v W + b: v (n,), W (n, m), b (m,). */
 function affine(v, W, b) {
   const y = Float64Array.from(b), m = b.length;
   for (let i = 0; i < v.length; i++) {
-    if (v[i] === 0) continue; // most pixels are paper
-    for (let j = 0; j < m; j++) y[j] += v[i] * W[i * m + j];
+    if (v[i] !== 0) for (let j = 0; j < m; j++) y[j] += v[i] * W[i * m + j]; // most pixels are paper
   }
   return y;
 }
@@ -43,11 +37,11 @@ function affineBackward(dy, W) {
   return dv;
 }
 
-/** The values of a gate, with those that are held replaced. */
+/** The values of a gate, those that are held replaced. */
 const held = (gate, hold, value = hold?.value) =>
   hold ? gate.map((own, j) => (hold.unit === -1 || hold.unit === j ? value : own)) : gate;
 
-/** A memory after row t, or its gradient, times the factor that the hand puts there: 0 erases, -1 flips. */
+/** The memory after row t, or its gradient, times the factor of that row, if it has one: 0 erases, -1 flips. */
 const scaled = (c, t, hold) =>
   hold && hold.row === t ? c.map((own, j) => (hold.unit === -1 || hold.unit === j ? hold.factor * own : own)) : c;
 
@@ -105,11 +99,9 @@ function logSoftmax(logits) {
 }
 
 /**
- * Read a picture x (T * D,) row by row.
- *
- * Returns the memory c ((T + 1) * H,) before the first row and after each row, as the hand left it; after each row the
- * logits and the probabilities (T * K,); and of a GRU gammaU, gammaR and cTilde (T * H,). The memory of an RNN is its
- * activation a, and an RNN has no gates to hold.
+ * Read a picture x (T * D,) row by row. Returns the memory c ((T + 1) * H,) before the first row and after each row, as
+ * `hold` left it; logits and probabilities (T * K,) after each row; and of a GRU gammaU, gammaR and cTilde (T * H,). In
+ * an RNN the memory is the activation a, and there are no gates to hold.
  */
 function forward(model, x, hold = {}) {
   const { T, D, H, K, p } = model, cell = model.kind === "gru" ? gruCell : rnnCell;
@@ -130,10 +122,8 @@ function forward(model, x, hold = {}) {
 }
 
 /**
- * Backpropagation through time of what `forward` returned, for the loss of class k after the last row.
- *
- * Returns the loss, in nats; its gradient dx (T * D,) with respect to every pixel; and dc ((T + 1) * H,) with respect to
- * the memory before the first row and after each row, as the hand left it.
+ * Backpropagation through time of a trace of `forward`. Returns the loss of class k after the last row, in nats; its
+ * gradient dx (T * D,) with respect to the pixels; and dc ((T + 1) * H,) with respect to the memories c of the trace.
  */
 function backward(model, trace, k) {
   const { T, D, H, K, p } = model, cellBackward = model.kind === "gru" ? gruCellBackward : rnnCellBackward;

@@ -81,7 +81,7 @@ def command(config: Config) -> str:
     words = ["python", "scripts/train_mnist.py"] + ["--recipe", config.recipe] * (config.recipe != "article")
     for option in fields(Config):
         value = getattr(config, option.name)
-        if value != getattr(recipe, option.name) and option.name != "data":
+        if value != getattr(recipe, option.name) and (option.name, value) != ("data", "mnist"):
             words += ["--" + option.name.replace("_", "-")] + [str(value)] * (value is not True)
     return cli.command_line(words)
 
@@ -141,9 +141,9 @@ def digits(model: SequenceClassifier, dataset: Dataset) -> dict[str, Any]:
 
 def between(model: SequenceClassifier, x: np.ndarray, some: np.ndarray, others: np.ndarray) -> tuple[list[int], float]:
     """Return the two most similar images of two classes, and the share of the second at which the answer turns."""
-    a, b = (x[index].reshape(len(index), -1) for index in (some, others))
-    if not (len(a) and len(b)):
+    if not (len(some) and len(others)):
         return [], 0.0
+    a, b = (x[index].reshape(len(index), -1) for index in (some, others))
     distance = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     i, j = np.unravel_index(distance.argmin(), distance.shape)
     pair, share = [int(some[i]), int(others[j])], np.linspace(0, 1, STEPS, dtype=x.dtype)[:, None, None]
