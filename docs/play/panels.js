@@ -1,7 +1,7 @@
 // Arrays in, pictures out: the panels beside the rows, the curves, the bars, and the numbers put into the equations.
 "use strict";
 
-/** A function from a number to a colour: linear between equally spaced colours; what lies beyond the ends is cut off. */
+/** A function from a number to a colour: linear between equally spaced colours, and cut off beyond the ends. */
 function colourScale(low, high, ...colours) {
   const stops = colours.map((colour) => [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16)));
   return (value) => {
@@ -39,11 +39,11 @@ const paintLegends = () =>
 /** Paint x (T * D,) as MNIST shows it. */
 const paintPicture = (canvas, x, T, D) => paint(canvas, T, D, (row, i) => x[row * D + i], SCALES.ink);
 
-/** Paint gates, candidate, memory and probabilities of a run; with `other`, how far they differ from those of this run. */
+/** Paint gates, candidate, memory and probabilities of a run; with `other`, how far they are from those of that run. */
 function paintPanels({ T, H, K, order }, run, other) {
   const names = { gammaU: SCALES.gate, gammaR: SCALES.gate, cTilde: SCALES.signed, c: SCALES.signed };
   for (const [name, colour] of Object.entries(names)) {
-    const place = (row, column) => (row + (name === "c" ? 1 : 0)) * H + order[column]; // c begins with c_0
+    const place = (row, column) => (row + (name === "c")) * H + order[column]; // c begins with c_0
     const at = (row, column) => run[name][place(row, column)] - (other ? other[name][place(row, column)] : 0);
     paint(document.getElementById(name), T, H, at, other ? SCALES.signed : colour);
   }
@@ -100,7 +100,8 @@ function numbersOf(model, trace, x, row, unit) {
   const inside = (name, memory) =>
     [[product(memory, p[`W_${name}`], 0), "memory"], [product(x_t, p[`W_${name}`], H), "row"],
       [p[`b_${name}`][unit], "bias"]];
-  const byHand = (held, value) => (held && (held.unit === -1 || held.unit === unit) ? `, held at <b>${number(value)}</b>` : "");
+  const byHand = (held, value) =>
+    held && [-1, unit].includes(held.unit) ? `, held at <b>${number(value)}</b>` : "";
   const total = (terms) => terms.reduce((sum, [term]) => sum + term, 0);
   const gate = (name, value, held) => {
     const terms = inside(name, cPrev);
@@ -112,7 +113,7 @@ function numbersOf(model, trace, x, row, unit) {
     G2: gate("r", at("gammaR"), trace.hold.reset),
     G3: `tanh(${added(...inside("c", rc))}) = <b>${number(at("cTilde"))}</b><br>` +
       `with nothing reset: tanh(${added(...inside("c", cPrev))}) = ${number(Math.tanh(total(inside("c", cPrev))))}`,
-    G4: `${number(u)} × ${number(at("cTilde"))} + (1 − ${number(u)}) × ${number(cPrev[unit])} = <b>${number(computed)}</b>` +
-      (memory?.row === row ? byHand(memory, at("c", row + 1)) : ""),
+    G4: `${number(u)} × ${number(at("cTilde"))} + (1 − ${number(u)}) × ${number(cPrev[unit])} = ` +
+      `<b>${number(computed)}</b>${memory?.row === row ? byHand(memory, at("c", row + 1)) : ""}`,
   };
 }

@@ -6,35 +6,31 @@ const form = $("page"), fields = form.elements;
 const gru = unpack(window.MINIGRU_GRU), rnn = unpack(window.MINIGRU_RNN);
 const { T, D, H, K, order } = gru;
 
-/** The nearest to a value of the whole numbers from low to high. */
+/** The whole number from low to high that is nearest to a value; and the number in a field, within its limits. */
 const within = (value, low, high) => Math.min(high, Math.max(low, Math.round(value)));
-
-/** The number in a field, or the nearest one that the field admits. */
 const numberIn = (name) => within(fields[name].value, +fields[name].min, +fields[name].max);
 
 // --- The picture: strokes on a grid of 64 x 64, or a ready digit --------------------------------------------------
-
 const GRID = 64, PEN = 5.5, STEP = 2; // the width of the pen, and its way per arrow key, in squares of the grid
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"; // one per coordinate
 const OWN = "own"; // the choice among the digits that stands for the visitor's drawing
 const READY = new Map(); // the other choices
 const pen = { x: GRID / 2, y: GRID / 2, down: false }; // moved by the arrow keys
-const sheet = Object.assign(document.createElement("canvas"), { width: 96, height: 96 }); // the drawing, small: fast to read
+const sheet = Object.assign(document.createElement("canvas"), { width: 96, height: 96 }); // small, so fast to read
 
 /** Offer the ready digits, and the visitor's own drawing. */
 function addChoices() {
-  const { right, mistakes, between } = window.MINIGRU_DIGITS;
-  for (const digit of right) READY.set(`${digit.label}`, { ...digit, text: digit.label });
-  mistakes.forEach((digit, i) => READY.set(`mistake${i + 1}`, { ...digit, text: `${digit.label}, read as ${digit.answer}` }));
-  READY.set("between", { ...between[0], label: undefined, other: unpackDigit(between[1]), text: "from 4 to 9" });
-  for (const [value, digit] of [...READY, [OWN, { text: "your drawing" }]]) {
+  const { right, mistakes, between: [four, nine] } = window.MINIGRU_DIGITS;
+  const offer = (value, digit, text, more) => READY.set(value, { ...more, ink: unpackDigit(digit), text });
+  for (const digit of right) offer(`${digit.label}`, digit, digit.label, { label: digit.label });
+  for (const [i, digit] of mistakes.entries())
+    offer(`mistake${i + 1}`, digit, `${digit.label}, read as ${digit.answer}`, { label: digit.label });
+  if (nine) offer("between", four, "from 4 to 9", { other: unpackDigit(nine) });
+  for (const [value, { ink, text }] of [...READY, [OWN, { text: "your drawing" }]]) {
     const label = document.createElement("label"), canvas = document.createElement("canvas");
-    label.innerHTML = `<input type="radio" name="digit" value="${value}"><span>${digit.text}</span>`;
+    label.innerHTML = `<input type="radio" name="digit" value="${value}"><span>${text}</span>`;
     $("mixing").before(label);
-    if (value === OWN) continue;
-    digit.ink = unpackDigit(digit);
-    paintPicture(canvas, digit.ink, T, D);
-    label.prepend(canvas);
+    if (ink) paintPicture(canvas, ink, T, D), label.prepend(canvas);
   }
   document.querySelector('[name="digit"][value="7"]').defaultChecked = true;
 }
@@ -51,11 +47,12 @@ function addPoint(x, y, begins) {
 /** Draw the strokes in black on white. */
 function drawStrokes(canvas) {
   const context = canvas.getContext("2d", { willReadFrequently: true }), square = canvas.width / GRID;
+  const place = (letter) => (LETTERS.indexOf(letter) + 0.5) * square;
   context.fillStyle = "#fff";
   context.fillRect(0, 0, canvas.width, canvas.height);
   Object.assign(context, { strokeStyle: "#000", lineWidth: PEN * square, lineCap: "round", lineJoin: "round" });
   for (const stroke of fields.drawing.value.split(".")) {
-    const points = (stroke.match(/[\w-]{2}/g) ?? []).map((pair) => [...pair].map((letter) => (LETTERS.indexOf(letter) + 0.5) * square));
+    const points = (stroke.match(/[\w-]{2}/g) ?? []).map((pair) => [...pair].map(place));
     context.beginPath();
     points.forEach(([x, y], i) => { // to the middle between two points, so that the grid does not show
       const [a, b] = points[i + 1] ?? [x, y];
@@ -79,20 +76,20 @@ function readPicture() {
 
 /** Show the strokes or the ready digit on the pad, and the pen of a visitor who draws with keys. */
 function showPad(ink) {
-  const context = drawStrokes($("pad")), { width } = $("pad"), [x, y] = [pen.x, pen.y].map((part) => (part * width) / GRID);
+  const context = drawStrokes($("pad")), { width } = $("pad"), square = width / GRID;
   if (fields.digit.value !== OWN) {
     paint(sheet.small ??= document.createElement("canvas"), T, D, (row, i) => 1 - ink[row * D + i], SCALES.ink);
     context.imageSmoothingEnabled = false;
     context.drawImage(sheet.small, 0, 0, width, width);
   }
+  if (!$("pad").matches(":focus-visible")) return;
   Object.assign(context, { lineWidth: 4, strokeStyle: pen.down ? "#b3430e" : "#0067a5" });
-  if ($("pad").matches(":focus-visible")) context.strokeRect(x - 12, y - 12, 24, 24);
+  context.strokeRect((pen.x - 1) * square, (pen.y - 1) * square, 3 * square, 3 * square);
 }
 
 // --- Rendering ----------------------------------------------------------------------------------------------------
-
-/** What the visitor's hand holds, in the terms of `forward`. */
-function heldByHand() {
+/** The interventions, in the terms of `forward`. */
+function interventions() {
   const hold = {}, unitOf = (choice) => (choice.startsWith("all") ? -1 : numberIn("unit"));
   for (const gate of ["update", "reset"]) {
     const { value } = fields[`${gate}Gate`];
@@ -107,10 +104,10 @@ const fromBelow = (x) => x.map((_, i) => x[(T - 1 - Math.floor(i / D)) * D + (i 
 const answerOf = (run, row) => run.probabilities.slice(row * K, (row + 1) * K);
 
 function render() {
-  const picture = readPicture(), hold = heldByHand(), below = fields.below.checked;
+  const picture = readPicture(), hold = interventions(), below = fields.below.checked;
   const row = numberIn("row") - 1, unit = numberIn("unit"), touched = below || Object.keys(hold).length > 0;
   const x = Float64Array.from(below ? fromBelow(picture.ink) : picture.ink), run = forward(gru, x, hold);
-  const alone = touched ? forward(gru, Float64Array.from(picture.ink)) : null; // the run without the visitor's hand
+  const alone = touched ? forward(gru, Float64Array.from(picture.ink)) : null; // the run without the interventions
 
   form.classList.toggle("touched", touched);
   form.classList.toggle("mixing", fields.digit.value === "between");
@@ -126,6 +123,7 @@ function render() {
   renderUnit(run, alone, x, row, unit);
   clearTimeout(render.rest);
   render.rest = setTimeout(() => {
+    render.rest = 0;
     renderWayBack(run, x, row, picture.label ?? indexOfLargest(answerOf(run, T - 1)));
     writeAddress();
     $("spoken").textContent = $("answer").textContent; // a screen reader hears where the page comes to rest
@@ -135,10 +133,11 @@ function render() {
 function say({ doubts, blank, label }, answer, alone, row) {
   const best = indexOfLargest(answer), sure = answer[best];
   const words = blank ? doubts : [`After row ${row + 1} of ${T} the answer is ${best}, with ${percent(sure)}.`];
-  if (alone) words.push(`Without your hand it is ${indexOfLargest(alone)}, with ${percent(Math.max(...alone))}.`);
+  if (alone) words.push(`Without the intervention it is ${indexOfLargest(alone)}, with ${percent(Math.max(...alone))}.`);
   if (blank) words.push("The bars are the answer to an empty picture.");
   else if (sure < 0.6) words.push("It is not sure: the probabilities are spread.");
-  if (label !== undefined && row === T - 1) words.push(`MNIST's label is ${label}${label === best ? "" : ", so this is wrong"}.`);
+  const verdict = label === best ? "" : ", so this is wrong";
+  if (label !== undefined && row === T - 1) words.push(`MNIST's label is ${label}${verdict}.`);
   $("digit").textContent = blank ? "?" : best;
   $("digit").classList.toggle("unsure", sure < 0.6);
   $("answer").textContent = [...words, ...(blank ? [] : doubts)].join(" ");
@@ -147,7 +146,7 @@ function say({ doubts, blank, label }, answer, alone, row) {
 function renderUnit(run, alone, x, row, unit) {
   const curves = (...names) => [alone, run].flatMap((from) => (from ? names : []).map((name) => ({
     kind: from === alone ? "other" : name,
-    values: Array.from({ length: T }, (_, t) => from[name][(t + (name === "c" ? 1 : 0)) * H + unit]) }))); // c_0 is first
+    values: Array.from({ length: T }, (_, t) => from[name][(t + (name === "c")) * H + unit]) }))); // c begins with c_0
   drawCurves($("gateCurves"), curves("gammaU", "gammaR"), [0, 0.5, 1], row);
   drawCurves($("memoryCurves"), curves("cTilde", "c"), [-1, 0, 1], row);
   for (const [tag, text] of Object.entries(numbersOf(gru, run, x, row, unit))) $(tag).innerHTML = text;
@@ -164,12 +163,12 @@ function renderWayBack(run, x, row, own) {
     curves.push({ kind, values: norms.map((norm) => Math.log10(norm / norms[T - 1])) });
     left.push((norms[row] / norms[T - 1]).toPrecision(2));
   }
-  drawCurves($("normCurves"), curves, [-4, -3, -2, -1, 0, 1], row, (value) => `${value === -4 ? "≤" : ""}1e${value}`);
-  $("reach").textContent = `After row ${row + 1} the norm is ${left[1]} times that after the last row; the RNN's, ${left[0]} times.`;
+  drawCurves($("normCurves"), curves, [-4, -2, 0, 1], row, (power) => `${power === -4 ? "≤" : ""}1e${power}`);
+  $("reach").textContent =
+    `After row ${row + 1} the norm is ${left[1]} times that after the last row; the RNN's, ${left[0]} times.`;
 }
 
 // --- The address, which has each field that differs from how the page begins --------------------------------------
-
 function writeAddress() {
   const text = `#${new URLSearchParams([...new FormData(form)].filter(([name, value]) => start.get(name) !== value))}`;
   history.replaceState(null, "", text);
@@ -185,16 +184,11 @@ function readAddress() {
   render();
 }
 
-// --- The visitor's hand -------------------------------------------------------------------------------------------
-
+// --- Mouse, finger and keys -----------------------------------------------------------------------------------------
 /** Render before the browser paints next, once for all events until then. */
 const renderSoon = () => (renderSoon.asked ||= requestAnimationFrame(() => { renderSoon.asked = 0; render(); }));
 
-function moveTo(row) {
-  fields.row.value = row;
-  renderSoon();
-}
-
+const moveTo = (row) => { fields.row.value = row; renderSoon(); };
 const step = (by) => moveTo(numberIn("row") + by);
 
 function play(on) {
@@ -248,7 +242,7 @@ function drawByKey(event) {
 /** Light an equation and its panel together. */
 function light({ target }) {
   const tag = target.closest?.("[data-tag]")?.dataset.tag;
-  for (const element of document.querySelectorAll("[data-tag]")) element.classList.toggle("lit", element.dataset.tag === tag);
+  document.querySelectorAll("[data-tag]").forEach((part) => part.classList.toggle("lit", part.dataset.tag === tag));
 }
 
 const actions = { // by the id of the button
@@ -265,8 +259,8 @@ const actions = { // by the id of the button
 addChoices();
 paintLegends();
 const start = new Map(new FormData(form));
-$("made").textContent = `Of MNIST's 10,000 test images this GRU classifies ${gru.accuracy} % correctly, and the RNN of the same ` +
-  `size ${rnn.accuracy} %. They were trained by ${gru.made} and ${rnn.made}.`;
+$("made").textContent = `Of MNIST's 10,000 test images this GRU classifies ${gru.accuracy} % correctly, the RNN of ` +
+  `the same size ${rnn.accuracy} %. They were trained by ${gru.made} and ${rnn.made}.`;
 for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
 for (const kind of ["pointerdown", "pointermove"]) $("pad").addEventListener(kind, drawByPointer);
 for (const kind of ["focus", "blur"]) $("pad").addEventListener(kind, renderSoon);
