@@ -6,15 +6,9 @@
 // from 0, and the unit -1 stands for all units.
 "use strict";
 
-/** The logistic function, 1 / (1 + exp(-z)). */
 const sigmoid = (z) => z.map((value) => 1 / (1 + Math.exp(-value)));
-
 const tanh = (z) => z.map(Math.tanh);
-
-/** Join a memory (H,) and a row (D,): the square brackets of the equations. */
-const concat = (memory, x) => Float64Array.of(...memory, ...x);
-
-/** Undo `concat`: (H + D,) to (H,) and (D,). */
+const concat = (memory, x) => Float64Array.of(...memory, ...x); // the square brackets of the equations
 const split = (joined, H) => [joined.subarray(0, H), joined.subarray(H)];
 
 /** v W + b: v (n,), W (n, m), b (m,). */

@@ -23,9 +23,7 @@ function rowsToColumns({ v, height, width }, length, taps) {
   for (let i = 0; i < length; i++) {
     const [first, weights] = taps(i);
     for (let y = 0; y < height; y++) {
-      let total = 0;
-      for (let j = 0; j < weights.length; j++) total += v[y * width + first + j] * weights[j];
-      out[i * height + y] = total;
+      for (let j = 0; j < weights.length; j++) out[i * height + y] += v[y * width + first + j] * weights[j];
     }
   }
   return { v: out, height: length, width: height };

@@ -14,7 +14,6 @@ import export_page
 import gates
 import numpy as np
 import pytest
-import train_mnist
 from calling import assert_one_sentence, call
 from helpers import ROOT, relative
 from sklearn.datasets import get_data_home
@@ -23,6 +22,8 @@ from minigru import SequenceClassifier, reference
 from minigru.experiments import images, ink
 from minigru.training import data
 from minigru.training.checkpoint import load_model
+from minigru.training.config import Config
+from minigru.training.trainer import Trainer
 
 PLAY = ROOT / "docs" / "play"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -281,8 +282,9 @@ def test_the_lines_of_the_page_have_the_tags_of_the_reference():
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for cell in ("gru", "rnn"):
-        small = ("--data", "digits", "--epochs", "1", "--hidden-size", "8", "--model", cell, "--out", folder / cell)
-        assert call(train_mnist, *small).returncode == 0
+        (folder / cell).mkdir()
+        config = Config(data="digits", model=cell, hidden_size=8, epochs=1)
+        Trainer(config, data.load("digits"), folder / cell).run(quiet=True)
     return folder
 
 
