@@ -85,7 +85,7 @@ function drawBars(list, probabilities, other) {
 }
 
 const indexOfLargest = (values) => values.indexOf(Math.max(...values));
-const percent = (p) => (p > 0.995 && p < 0.9995 ? `${(100 * p).toFixed(1)} %` : `${Math.round(100 * p)} %`);
+const percent = (p) => `${(100 * p).toFixed(p > 0.995 && p < 0.9995 ? 1 : 0)}\u00a0%`;
 const number = (value) => value.toFixed(2).replace("-", "−").replace("−0.00", "0.00");
 const added = (...terms) =>
   terms.map(([value, name], i) => `${i ? (value < 0 ? " − " : " + ") : value < 0 ? "−" : ""}` +
