@@ -105,9 +105,9 @@ function findGround({ v, height, width }) {
   const plane = [v.map(() => 1), y, x];
   const terms = [...plane, y.map((own) => own * own), x.map((own, i) => own * y[i]), x.map((own) => own * own)];
   const onFrame = (i) => i < width || i >= v.length - width || i % width === 0 || (i + 1) % width === 0;
-  const frame = [...v.keys()].filter(onFrame);
-  const edge = frame.map((i) => v[i]), edgePlane = plane.map((column) => frame.map((i) => column[i]));
-  let weights = frame.map(() => 1), factors, paper, last;
+  const frame = [...v.keys()].filter(onFrame), only = (column) => Float64Array.from(frame, (i) => column[i]);
+  const edge = only(v), edgePlane = plane.map(only);
+  let weights = edge.map(() => 1), factors, paper, last;
   for (let k = 0; k < 20; k++) {
     factors = fit(edgePlane, edge, weights);
     weights = combine(edgePlane, factors).map((flat, i) => 1 / Math.max(Math.abs(edge[i] - flat), 1e-3));
