@@ -12,8 +12,11 @@ const DOUBTS = {
 };
 
 const sum = (v) => v.reduce((total, value) => total + value, 0);
-const largest = (v) => v.reduce((most, value) => (value > most ? value : most), -Infinity);
-const smallest = (v) => v.reduce((least, value) => (value < least ? value : least), Infinity);
+const largest = (v, sign = 1) => {
+  let most = -Infinity; // a loop, because reduce and map are slow for typed arrays
+  for (let i = 0; i < v.length; i++) if (sign * v[i] > most) most = sign * v[i];
+  return most;
+};
 const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 const round = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value)); // a half: to even
 
@@ -23,7 +26,9 @@ function rowsToColumns({ v, height, width }, length, taps) {
   for (let i = 0; i < length; i++) {
     const [first, weights] = taps(i);
     for (let y = 0; y < height; y++) {
-      for (let j = 0; j < weights.length; j++) out[i * height + y] += v[y * width + first + j] * weights[j];
+      let total = 0;
+      for (let j = 0; j < weights.length; j++) total += v[y * width + first + j] * weights[j];
+      out[i * height + y] = total;
     }
   }
   return { v: out, height: length, width: height };
@@ -99,15 +104,16 @@ function findGround({ v, height, width }) {
   const y = v.map((_, i) => from(Math.floor(i / width), height)), x = v.map((_, i) => from(i % width, width));
   const plane = [v.map(() => 1), y, x];
   const terms = [...plane, y.map((own) => own * own), x.map((own, i) => own * y[i]), x.map((own) => own * own)];
-  const onFrame = (_, i) => i < width || i >= v.length - width || i % width === 0 || i % width === width - 1;
-  const edge = v.filter(onFrame), edgePlane = plane.map((column) => column.filter(onFrame));
+  const onFrame = (i) => i < width || i >= v.length - width || i % width === 0 || (i + 1) % width === 0;
+  const frame = [...v.keys()].filter(onFrame), only = (column) => Float64Array.from(frame, (i) => column[i]);
+  const edge = only(v), edgePlane = plane.map(only);
   let weights = edge.map(() => 1), factors, paper, last;
   for (let k = 0; k < 20; k++) {
     factors = fit(edgePlane, edge, weights);
     weights = combine(edgePlane, factors).map((flat, i) => 1 / Math.max(Math.abs(edge[i] - flat), 1e-3));
   }
   let ground = combine(plane, factors);
-  const dark = largest(ground.map((g, i) => g - v[i])) > largest(ground.map((g, i) => v[i] - g));
+  const rise = ground.map((flat, i) => flat - v[i]), dark = largest(rise) > largest(rise, -1);
   for (let k = 0; k < 5; k++) {
     const ink = ground.map((g, i) => (dark ? g - v[i] : v[i] - g)), least = Math.max(PAPER * largest(ink), 0.02);
     const isPaper = (i, inside) => !inside || ink[i] < least;
@@ -147,11 +153,14 @@ function label({ v, height, width }, diagonal) {
 /** How much ink there is in each pixel of a brightness, from 0 to 1; 0 everywhere if there is none. */
 function find(brightness) {
   const picture = shrink(brightness, FINE), { v, height, width } = picture, ink = v.map(() => 0);
-  if (largest(v) - smallest(v) < LEAST_CONTRAST) return { v: ink, height, width };
+  if (largest(v) + largest(v, -1) < LEAST_CONTRAST) return { v: ink, height, width };
   const [coarse, dark] = findGround(shrink(picture, COARSE)), ground = resize(coarse, height, width).v;
-  const raw = v.map((b, i) => (dark ? (ground[i] - b) / Math.max(ground[i], LEAST_CONTRAST) : b - ground[i]));
-  const few = 1 + Math.floor(v.length / 2000), strong = raw.filter((value) => value >= LEAST_CONTRAST).sort();
-  const strongest = strong[strong.length - few] ?? 0;
+  const few = 1 + Math.floor(v.length / 2000), raw = new Float64Array(v.length), strong = [];
+  for (let i = 0; i < v.length; i++) {
+    raw[i] = dark ? (ground[i] - v[i]) / Math.max(ground[i], LEAST_CONTRAST) : v[i] - ground[i];
+    if (raw[i] >= LEAST_CONTRAST) strong.push(raw[i]);
+  }
+  const strongest = Float64Array.from(strong).sort()[strong.length - few] ?? 0;
   let fainter = 0, grain = 0; // pixels fainter than the ground, and those of them that say that the ink is grain
   for (let i = 0; i < v.length; i++) {
     if (raw[i] < 0) fainter++;
@@ -160,17 +169,19 @@ function find(brightness) {
   }
   if (strongest === 0 || grain > fainter / 2) return { v: ink.fill(0), height, width }; // by the median of the fainter
   const [marks, n] = label({ v: ink, height, width }, true), mass = new Float64Array(n + 1);
-  marks.forEach((mark, i) => (mass[mark] += ink[i]));
+  for (let i = 0; i < v.length; i++) mass[marks[i]] += ink[i];
   const least = SPECK * largest(mass);
-  return { v: ink.map((value, i) => (mass[marks[i]] < least ? 0 : value)), height, width };
+  for (let i = 0; i < v.length; i++) if (mass[marks[i]] < least) ink[i] = 0;
+  return { v: ink, height, width };
 }
 
 /** The smallest part of a picture that holds all its ink. */
 function crop({ v, width }) {
   const rows = [], columns = [];
   for (let i = 0; i < v.length; i++) if (v[i]) rows[Math.floor(i / width)] = columns[i % width] = true;
-  const top = rows.indexOf(true), left = columns.indexOf(true), end = rows.length * width, right = columns.length;
-  const part = v.filter((_, i) => i >= top * width && i < end && i % width >= left && i % width < right);
+  const top = rows.indexOf(true), left = columns.indexOf(true), right = columns.length;
+  const part = new Float64Array((rows.length - top) * (right - left));
+  rows.forEach((_, y) => part.set(v.subarray(y * width + left, y * width + right), (y - top) * (right - left)));
   return { v: part, height: rows.length - top, width: right - left };
 }
 
