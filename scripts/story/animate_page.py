@@ -15,9 +15,9 @@ from minigru import cli
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "play" / "index.html"
 SEVEN = [(0.27, 0.25), (0.72, 0.23), (0.42, 0.82)]  # its corners, as shares of the drawing pad
-SIZE = {"width": 1010, "height": 520}
+SIZE = {"width": 1100, "height": 510}
 FRAMES = 8  # of the drawing, per line
-FILMED = ".hold, .look, .unit, .way, header, footer, #digits, .help, .buttons { display: none !important; }"
+FILMED = ".hold, .look, .unit, .way, header, footer, #digits, #note, .help, .buttons { display: none !important; }"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
