@@ -16,7 +16,8 @@ def in_one_file(page: Path) -> str:
         return f"<{element}>\n{text}</{element}>"
 
     link, script = r'<link rel="stylesheet" href="(?P<file>[^"]+)">', r'<script src="(?P<file>[^"]+)"></script>'
-    return re.sub(script, inside, re.sub(link, inside, page.read_text("utf-8")))
+    html = page.read_text("utf-8").replace('href="../README.md"', 'href="index.html"')  # its place in the site
+    return re.sub(script, inside, re.sub(link, inside, html))
 
 
 def write(app: Any, error: Exception | None) -> None:

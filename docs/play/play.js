@@ -268,7 +268,7 @@ $("pad").addEventListener("keydown", drawByKey);
 $("panels").addEventListener("click", pick);
 $("panels").addEventListener("keydown", walk);
 for (const kind of ["pointerover", "focusin"]) addEventListener(kind, light);
-form.addEventListener("input", renderSoon);
+form.addEventListener("input", ({ target }) => { if (target === fields.row) play(false); renderSoon(); });
 form.addEventListener("submit", (event) => event.preventDefault());
 addEventListener("hashchange", () => {
   play(false);
