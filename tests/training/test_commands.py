@@ -39,6 +39,7 @@ SMALL = {
     "agreement.py": "--steps 2 --tests 2 --hidden-size 4 --out {folder}",
     "vanishing_gradient.py": "--lengths 4 --steps 2 --hidden-size 4 --out {folder}",
     "gates.py": "--out {folder}",
+    "export_page.py": "--out {folder}",
     "predict.py": "--out {folder}",
     "make_figures.py": "--dry-run",
 }
