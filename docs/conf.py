@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 
 from sphinx.ext.apidoc import main as apidoc
@@ -26,8 +27,9 @@ extensions = [
     "numpydoc",
     "mathml",
     "beside",
+    "play",
 ]
-exclude_patterns = ["_build", "_templates", "README.md"]  # index.rst includes README.md
+exclude_patterns = ["_build", "_templates", "README.md"]  # index.md includes README.md
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # "array_like (B, D)" is a type for readers
 
@@ -45,6 +47,9 @@ numpydoc_show_class_members = False
 highlight_language = "text"
 html_theme = "furo"
 html_title = "minigru"
+setup_cfg = ConfigParser()
+setup_cfg.read(HERE.parent / "setup.cfg")
+html_baseurl = setup_cfg.get("metadata", "url", fallback="")  # the address of the site, once it has one
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["minigru.css"]

@@ -4,6 +4,8 @@
 
     .. beside:: minigru/engine/gru.py
 
+The option ``:tags: G1 G2`` shows only the lines with these tags, in the first function that has them.
+
 An equation stands in docs/*.md under a heading such as ``### (G1) Update gate``. A tagged line ends in a comment such
 as ``# (G1) (F5)``, or ``// (G1)`` in CUDA. A tag without a partner stops the build.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from listing import TAG, Row, Unit, files_with_tags, partnerless, read_equations, read_rows, read_tags, read_units
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -39,6 +42,7 @@ class Beside(SphinxDirective):
     """Show a file of the repository beside its equations."""
 
     required_arguments = 1
+    option_spec = {"tags": directives.unchanged}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
         """Return links to all units, the head of the file, and one section per function."""
@@ -50,6 +54,11 @@ class Beside(SphinxDirective):
         self.html = ["", *highlight(source, lexer, HtmlFormatter(nowrap=True)).splitlines()]
 
         units = read_units(path)
+        wanted = {*self.options.get("tags", "").split()}
+        if wanted:
+            rows = ((unit, [row for row in read_rows(path, unit) if wanted & {*row.tags}]) for unit in units)
+            unit, some = next(found for found in rows if found[1])
+            return [node for row in some for node in self.row(unit, row)]
         links = "".join(f'<li><a href="#{anchor(unit)}">{escape(unit.title)}</a></li>' for unit in units if unit.title)
         found = [raw(f'<nav class="functions" aria-label="Functions"><ul>{links}</ul></nav>')]
         for unit in units:

@@ -102,6 +102,21 @@ def test_a_stale_output_is_found(cell, shown, other):
     assert stale(changed, committed) == [cell]
 
 
+@pytest.mark.parametrize("cell", ["cell", "back", "bptt"])
+def test_a_cell_to_write_is_graded_as_right_with_its_solution_and_is_that_solution_with_blanks(cell, tmp_path):
+    cells = {cell["id"]: "".join(cell["source"]) for cell in json.loads(TUTORIAL.read_text("utf-8"))["cells"]}
+    solution = re.search(r"<summary>.*```python\n(.*)```\n\n</details>$", cells[f"{cell}-solution"], re.DOTALL)[1]
+    _, start, rest = cells[cell].partition("def ")
+    end = [line for line in (start + rest).splitlines() if "..." not in line and line != "    # Write the body here."]
+    assert [line for line in solution.splitlines() if line in end] == end
+    (tmp_path / "own.py").write_text(f"import numpy as np\n{cells['cell'].partition('def ')[0]}\n{solution}")
+    spec = importlib.util.spec_from_file_location("own", tmp_path / "own.py")
+    own = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(own)
+    exec(cells[f"{cell}-check"], names := vars(own))
+    assert names["right"]
+
+
 def run_cells():
     """Run the cells that train and look inside, for one epoch on a few images; return their names."""
     names, cells = {}, code_cells(TUTORIAL)

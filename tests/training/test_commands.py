@@ -20,6 +20,7 @@ from calling import call
 from helpers import ROOT
 
 import minigru
+from minigru.exercises import __main__ as exercises
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAM = re.compile(r"(?:\w+=\S+ )*(?:python3?|pip|pytest|mpiexec|mutmut|ruff|mypy|source|git|npm|apt-get|\.ci/run) ?")
@@ -38,9 +39,11 @@ SMALL = {
     "agreement.py": "--steps 2 --tests 2 --hidden-size 4 --out {folder}",
     "vanishing_gradient.py": "--lengths 4 --steps 2 --hidden-size 4 --out {folder}",
     "gates.py": "--out {folder}",
+    "export_page.py": "--out {folder}",
     "predict.py": "--out {folder}",
     "make_figures.py": "--dry-run",
 }
+EXERCISES = SimpleNamespace(__name__="exercises", main=exercises.main)
 OPTIONS_ONLY = {"bench.py", "ablation.py", "recipes.py"}  # their sections, which take long, run in a test of their own
 # What .ci/run does with other names, or another test.
 KNOWN = {
@@ -110,7 +113,7 @@ def a_gpu_is_here() -> bool:
 
 
 @pytest.mark.parametrize("command", PARTS)
-def test_a_command_of_the_documents_runs(command, trained, tmp_path):
+def test_a_command_of_the_documents_runs(command, trained, tmp_path, monkeypatch):
     if in_ci(command) or command in KNOWN:
         return
     if extras := re.fullmatch(r'pip install -e "\.\[(.+)\]"', command):
@@ -123,6 +126,12 @@ def test_a_command_of_the_documents_runs(command, trained, tmp_path):
             exec(code[1], {})
         except minigru.BackendUnavailable:
             assert not a_gpu_is_here()
+    elif options := re.fullmatch(r"python -m minigru\.exercises ?(.*)", command):
+        monkeypatch.chdir(tmp_path)
+        begun = call(EXERCISES, "dG4")
+        result = call(EXERCISES, *options[1].split())
+        graded = "--check" in command or "dG4" in command  # a file with nothing filled in
+        assert (begun.returncode, result.returncode) == (0, int(graded)), result.stderr
     else:
         run_small(command, trained, tmp_path)
 
@@ -150,6 +159,7 @@ def run_small(command: str, trained: Path, folder: Path) -> None:
 
 def test_the_options_that_the_documents_name_are_those_of_a_script():
     shown = "".join(call(importlib.import_module(script.removesuffix(".py")), "--help").stdout for script in SMALL)
+    shown += call(EXERCISES, "--help").stdout
     known = {*re.findall(r"--[a-z][\w-]*", shown)}
     choices = {option: {*values.split(",")} for option, values in re.findall(r"(--[\w-]+) \{([^}]+)\}", shown)}
     assert {"--schedule", "--backend", "--dtype"} <= {*choices}
