@@ -80,10 +80,10 @@ class Flat:
 
 
 class Layer(Flat):
-    """Base of the layers with weights, each of them an affine map [z, 1] [W; b].
+    """Base of the layers with weights, each of them an affine map [s, 1] [W; b].
 
     Every map is one weight block (fan_in + 1, fan_out) of the layer's flat vector: the rows of W, then b as the last
-    row. The product with [z, 1] then adds the bias, and one product gives the gradient of both (F5).
+    row. The product with [s, 1] then adds the bias, and one product gives the gradient of both (F5).
 
     Parameters
     ----------
