@@ -26,6 +26,7 @@ extensions = [
     "numpydoc",
     "mathml",
     "beside",
+    "notebook",
 ]
 exclude_patterns = ["_build", "_templates", "README.md"]  # index.rst includes README.md
 nitpicky = True
