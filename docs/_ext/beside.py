@@ -67,8 +67,8 @@ class Beside(SphinxDirective):
         self.text = ["", *source.splitlines()]
         lexer = get_lexer_for_filename(path.name, stripnl=False)
         self.html = ["", *highlight(source, lexer, HtmlFormatter(nowrap=True)).splitlines()]
-
         self.docstrings = read_docstrings(path)
+
         units = read_units(path)
         links = "".join(f'<li><a href="#{anchor(unit)}">{escape(unit.title)}</a></li>' for unit in units if unit.title)
         found = [raw(f'<nav class="functions" aria-label="Functions"><ul>{links}</ul></nav>')]
