@@ -6,6 +6,7 @@ A notebook is JSON whose text is Markdown already, so MyST reads it after a few 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from docutils import nodes
@@ -38,7 +39,8 @@ def to_markdown(notebook: str) -> str:
     for cell in json.loads(notebook)["cells"]:
         text = "".join(cell["source"])
         parts += [text] if cell["cell_type"] == "markdown" else [block("python", text), *outputs(cell)]
-    title, _, rest = "\n\n".join(parts).partition("\n")
+    text = re.sub(r"!\[([^]]*)\]\(https?:[^)]*\)", r"\1", "\n\n".join(parts))  # a page asks nothing of the network
+    title, _, rest = text.partition("\n")
     return f"{title}\n\n{NOTE}\n{rest}\n"
 
 

@@ -23,7 +23,7 @@ def vanishing(
 
     Parameters
     ----------
-    norms : for each T and each model, the norm of the gradient of the state, da or dc, (T + 1,) at initialisation and after training
+    norms : for each T and each model, the norm of the gradient, da or dc, (T + 1,) at initialisation and after training
     accuracy : for each model and each T, in percent; the order of the models sets their colours
     chance : accuracy of guessing, in percent
     """

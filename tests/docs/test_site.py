@@ -115,11 +115,30 @@ def formulas(html: str) -> list[str]:
     return re.findall(block, re.match(rf"(?:{block})*", html)[0])
 
 
+HOLES = """() => {
+  const lines = [...document.querySelectorAll(".row .line")].filter((line) => line.checkVisibility());
+  return lines.slice(1).filter((line, i) => lines[i].closest("section") === line.closest("section") &&
+    line.getBoundingClientRect().top - lines[i].getBoundingClientRect().bottom > 100).map((line) => line.id);
+}"""
+
+
+def assert_begins_at_the_first_equation_without_docstrings_and_without_holes(name, page):
+    """The page shows what is worth reading beside equations, and folds the rest."""
+    assert page.evaluate(HOLES) == []
+    visible = "lines => lines.filter(line => line.checkVisibility()).map(line => +line.dataset.line)"
+    lines, units = page.locator(".line").evaluate_all(visible), read_units(PACKAGE / name)
+    first = min(TAGGED[name])
+    assert lines[0] == next(unit.first for unit in units if unit.first <= first <= unit.last)
+    for start, end in read_docstrings(PACKAGE / name).items():
+        assert not {*range(start + 1, end + 1)} & {*lines}
+
+
 @pytest.mark.parametrize("name", TAGGED)
 def test_every_line_is_shown_and_beside_a_tag_stands_the_equation_of_its_derivation(name, site, page):
     path = site / "code" / f"{name}.html"
     html, lines = path.read_text("utf-8"), (PACKAGE / name).read_text("utf-8").splitlines()
     page.goto(path.as_uri())
+    assert_begins_at_the_first_equation_without_docstrings_and_without_holes(name, page)
     texts = page.locator(".line").evaluate_all("lines => lines.map(line => [+line.dataset.line, line.textContent])")
     assert {number: text.rstrip() for number, text in texts if text.strip()} == {
         number: line.rstrip() for number, line in enumerate(lines, start=1) if line.strip()
@@ -146,25 +165,6 @@ def test_every_line_is_shown_and_beside_a_tag_stands_the_equation_of_its_derivat
         shown[tag] += [formulas(html[match.end() :])]
         assert shown[tag][-1] in ([], formulas(after)), tag
         assert formulas(after) in shown[tag] or match != last[tag], tag
-
-
-HOLES = """() => {
-  const lines = [...document.querySelectorAll(".row .line")].filter((line) => line.checkVisibility());
-  return lines.slice(1).filter((line, i) => lines[i].closest("section") === line.closest("section") &&
-    line.getBoundingClientRect().top - lines[i].getBoundingClientRect().bottom > 100).map((line) => line.id);
-}"""
-
-
-@pytest.mark.parametrize("name", TAGGED)
-def test_a_page_begins_at_its_first_equation_without_docstrings_and_without_holes(name, site, page):
-    page.goto((site / "code" / f"{name}.html").as_uri())
-    assert page.evaluate(HOLES) == []
-    visible = "lines => lines.filter(line => line.checkVisibility()).map(line => +line.dataset.line)"
-    lines, units = page.locator(".line").evaluate_all(visible), read_units(PACKAGE / name)
-    first = min(TAGGED[name])
-    assert lines[0] == next(unit.first for unit in units if unit.first <= first <= unit.last)
-    for start, end in read_docstrings(PACKAGE / name).items():
-        assert not {*range(start + 1, end + 1)} & {*lines}
 
 
 @pytest.mark.parametrize(
