@@ -336,8 +336,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
             rows = order[start : start + self.batch_size]
             x, lengths = batch(X, rows)
             weights = None if weight is None else weight[rows]
-            total += self.model_.loss(x, y[rows], lengths=lengths, weights=weights) * len(rows)
-            self.model_.backward()
+            total += self.model_.loss_and_gradient(x, y[rows], lengths=lengths, weights=weights) * len(rows)
             if self.clip_norm is not None:
                 clip_by_global_norm(self.model_, self.clip_norm)
             self._adam.lr = next(rates)

@@ -35,6 +35,7 @@ class Backend:
     persistent : `minigru.engine.kernels.gru_persistent`, the recurrence of the GRU as one kernel, or None; with
         ``dataclasses.replace(backend, persistent=None)`` the GRU runs step by step
     cached_rows : steps times samples that a prediction works on at a time, so that its buffers stay in the cache
+    cached_batch : samples that a training step works on at a time, for the same reason
     """
 
     name: str
@@ -42,6 +43,7 @@ class Backend:
     kernels: ModuleType
     persistent: ModuleType | None = None
     cached_rows: int = sys.maxsize
+    cached_batch: int = sys.maxsize
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Backend:
         """Return itself: it cannot change, and modules cannot be copied."""
@@ -90,7 +92,7 @@ def get_backend(backend: str | Backend) -> Backend:
     if isinstance(backend, Backend):
         return backend
     if checks.choice("backend", backend, BACKENDS) == "numpy":
-        return Backend("numpy", np, _kernels("numpy_kernels"), cached_rows=256)
+        return Backend("numpy", np, _kernels("numpy_kernels"), cached_rows=256, cached_batch=128)
     return Backend("cupy", _import_cupy(), _kernels("cupy_kernels"), _kernels("gru_persistent"))
 
 

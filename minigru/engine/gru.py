@@ -75,10 +75,9 @@ def forward(gru: GRU, buf: Buffers, x: Array, closed: Array | None) -> None:
     closed (T, B, 1) is added to z_u: 0, or minus infinity where a sequence has ended. None stands for zeros.
     """
     xp, kernels, H = gru.backend.xp, gru.backend.kernels, gru.hidden_size
-    W_u, W_r, W_c = gru.blocks
+    W_gates, W_c = gru.vector[: 2 * gru.blocks[0].size].reshape(2, -1, H), gru.blocks[2]  # W_gates: W_u, then W_r
     c, gates, c_tilde, cx1, rcx1 = buf.c, buf.gates, buf.c_tilde, buf.cx1, buf.rcx1
-    gamma_u, gamma_r = gates[:, 0], gates[:, 1]
-    rc = rcx1[..., :H]
+    gamma_u, rc = gates[:, 0], rcx1[..., :H]
 
     for bracket in (cx1, rcx1):
         bracket[..., H:-1] = x
@@ -86,12 +85,11 @@ def forward(gru: GRU, buf: Buffers, x: Array, closed: Array | None) -> None:
     for t in range(len(x)):
         c_prev = c[t]
         cx1[t, :, :H] = c_prev
-        xp.matmul(cx1[t], W_u, out=gamma_u[t])  # (G1) (F5)
+        kernels.product(cx1[t], W_gates, out=gates[t])  # (G1) (G2) (F5) (F12)
         if closed is not None:
             xp.add(gamma_u[t], closed[t], out=gamma_u[t])  # (G6)
-        xp.matmul(cx1[t], W_r, out=gamma_r[t])  # (G2) (F5)
         kernels.gru_gates(gates[t], rc[t], c_prev)  # (G1) (G2) (G3)
-        xp.matmul(rcx1[t], W_c, out=c_tilde[t])  # (G3) (F5)
+        kernels.product(rcx1[t], W_c, out=c_tilde[t])  # (G3) (F5)
         kernels.gru_memory(c[t + 1], c_tilde[t], gamma_u[t], c_prev)  # (G3) (G4)
 
 
@@ -111,11 +109,11 @@ def backward(gru: GRU, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | No
         kernels.gru_memory_backward(  # (dG4) (dG3) (dG1)
             dc, dz_u[t], dz_c[t], gamma_u[t], c_tilde[t], c[t], buf_b.scratch
         )
-        xp.matmul(dz_c[t], W_c_T, out=drc)  # (dG3)
+        kernels.product(dz_c[t], W_c_T, out=drc)  # (dG3)
         kernels.gru_reset_backward(dc, dz_r[t], drc, gamma_r[t], rc[t])  # (dG3) (dG2)
-        xp.matmul(dz_r[t], W_r_T, out=product)
+        kernels.product(dz_r[t], W_r_T, out=product)
         xp.add(dc, product, out=dc)  # (dG2)
-        xp.matmul(dz_u[t], W_u_T, out=product)
+        kernels.product(dz_u[t], W_u_T, out=product)
         xp.add(dc, product, out=dc)  # (dG1)
 
     dW_u, dW_r, dW_c = gru.dblocks

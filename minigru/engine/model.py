@@ -85,13 +85,7 @@ class SequenceClassifier(Flat):
         ValueError
             An argument has another shape, type or range.
         """
-        x, ended = self._check(x, lengths)
-        y = checks.labels("y", y, len(x), self.num_classes, self.backend)
-        if weights is not None:
-            weights = checks.weights("weights", weights, len(x), self.backend, self.dtype)
-        loss = self.criterion._forward(self._forward(x, ended), y, weights)
-        self._loss_is_latest = True
-        return loss
+        return self._loss(*self._samples(x, y, lengths, weights))
 
     def backward(self) -> None:
         """Fill `grads` with the gradient of the latest loss.
@@ -105,6 +99,29 @@ class SequenceClassifier(Flat):
             raise RuntimeError("backward was called without a loss just before it; call loss(x, y) first")
         dlast = self.linear._backward(self.criterion._backward())
         self.cell._backward(dlast, None, need_dx=False)
+
+    def loss_and_gradient(self, x: Any, y: Any, lengths: Any = None, weights: Any = None) -> Array:
+        """Return what `loss` returns, and fill `grads` as `backward` does; a large batch goes in parts (F14).
+
+        Arguments and errors as for `loss`.
+        """
+        x, ended, y, weights = self._samples(x, y, lengths, weights)
+        B = len(x)
+        parts = max(1, B // self.backend.cached_batch)
+        if parts == 1:
+            loss = self._loss(x, ended, y, weights)
+            self.backward()
+            return loss
+        mean, gradient = self.backend.zeros((), self.dtype), self.backend.zeros(self.gradient.shape, self.dtype)
+        for part in (slice(B * i // parts, B * (i + 1) // parts) for i in range(parts)):
+            ends, w = (None if ended is None else ended[:, part]), (None if weights is None else weights[part])
+            share = (part.stop - part.start) / B
+            mean += share * self._loss(x[part], ends, y[part], w)
+            self.backward()
+            gradient += share * self.gradient  # (F14)
+        self.gradient[...] = gradient
+        self._loss_is_latest = False
+        return mean
 
     def logits(self, x: Any, batch_size: int = 1000, lengths: Any = None) -> np.ndarray:
         """Return the logits, one score per class, a host array (B, K).
@@ -140,6 +157,18 @@ class SequenceClassifier(Flat):
     def predict(self, x: Any, batch_size: int = 1000, lengths: Any = None) -> np.ndarray:
         """Return the likeliest class, a host array (B,) of integers; arguments and errors as for `logits`."""
         return self.logits(x, batch_size, lengths).argmax(axis=1)
+
+    def _samples(self, x: Any, y: Any, lengths: Any, weights: Any) -> tuple[Array, Array | None, Array, Array | None]:
+        x, ended = self._check(x, lengths)
+        y = checks.labels("y", y, len(x), self.num_classes, self.backend)
+        if weights is not None:
+            weights = checks.weights("weights", weights, len(x), self.backend, self.dtype)
+        return x, ended, y, weights
+
+    def _loss(self, x: Array, ended: Array | None, y: Array, weights: Array | None) -> Array:
+        loss = self.criterion._forward(self._forward(x, ended), y, weights)
+        self._loss_is_latest = True
+        return loss
 
     def _check(self, x: Any, lengths: Any) -> tuple[Array, Array | None]:
         return self.cell._sequences(x, lengths, "B", "T")

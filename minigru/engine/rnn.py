@@ -53,7 +53,7 @@ class RNN(Recurrent["Buffers", "BackwardBuffers"]):
 
 def forward(rnn: RNN, buf: Buffers, x: Array, closed: Array | None) -> None:
     """Run all steps over x (T, B, D), from the initial activation in ``buf.a[0]``; closed is always None."""
-    xp, kernels, H = rnn.backend.xp, rnn.backend.kernels, rnn.hidden_size
+    kernels, H = rnn.backend.kernels, rnn.hidden_size
     (W_a,) = rnn.blocks
     a, ax1 = buf.a, buf.ax1
 
@@ -61,7 +61,7 @@ def forward(rnn: RNN, buf: Buffers, x: Array, closed: Array | None) -> None:
     ax1[..., -1] = 1
     for t in range(len(x)):
         ax1[t, :, :H] = a[t]
-        xp.matmul(ax1[t], W_a, out=a[t + 1])  # (R1) (F5)
+        kernels.product(ax1[t], W_a, out=a[t + 1])  # (R1) (F5)
         kernels.rnn_state(a[t + 1])  # (R1)
 
 
@@ -77,7 +77,7 @@ def backward(rnn: RNN, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | No
         if t % FLUSH_EVERY == 0:
             kernels.flush(da)  # (F9)
         kernels.rnn_state_backward(dz_a[t], da, a[t + 1])  # (dR1)
-        xp.matmul(dz_a[t], W_a_T, out=da)  # (dR1)
+        kernels.product(dz_a[t], W_a_T, out=da)  # (dR1)
 
     (dW_a,) = rnn.dblocks
     ax1, dz_a = flat(buf.ax1), flat(dz_a)

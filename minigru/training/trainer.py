@@ -90,8 +90,7 @@ class Trainer:
         x, y : (b, T, D) and (b,), this rank's share of the batch
         weight : b / B, from `Ranks.share`
         """
-        loss = self.model.loss(x, y)
-        self.model.backward()
+        loss = self.model.loss_and_gradient(x, y)
         loss = self.ranks.average(self.model, loss, weight)  # alone, there is nothing to average
         if self.config.clip_norm is not None:
             clip_by_global_norm(self.model, self.config.clip_norm)

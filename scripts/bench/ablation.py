@@ -1,4 +1,4 @@
-"""Measure what the rearrangements of docs/engine.md save that cost a reader lines: (F6), (F7) and (F9).
+"""Measure what the rearrangements of docs/engine.md save that cost a reader lines: (F6), (F7), (F9), (F13), (F14).
 
 Each is undone alone, in a model of its own, which must still compute the same gradients and take the same step of
 Adam. Then these models are timed in rounds, with minigru as it is. Other programs that run on the machine spoil the
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
@@ -64,7 +65,7 @@ def leave_arrays_unaligned(params: dict[str, np.ndarray]) -> Engine:
     """(F7) undone."""
     numpy = get_backend("numpy")
     present(numpy, "empty")
-    return Engine(params, Unaligned(numpy.name, numpy.xp, numpy.kernels))
+    return Engine(params, Unaligned(**vars(numpy)))
 
 
 def keep_subnormals(params: dict[str, np.ndarray]) -> Engine:
@@ -75,7 +76,28 @@ def keep_subnormals(params: dict[str, np.ndarray]) -> Engine:
     return Engine(params, dataclasses.replace(numpy, kernels=kernels))
 
 
-ABLATIONS: dict[str, Undo] = {"F6": transpose_each_time, "F7": leave_arrays_unaligned, "F9": keep_subnormals}
+def multiply_all_rows(params: dict[str, np.ndarray]) -> Engine:
+    """(F13): a product takes all rows of a batch at once."""
+    numpy = get_backend("numpy")
+    present(numpy.kernels, "product")
+    kernels = SimpleNamespace(**{**vars(numpy.kernels), "product": np.matmul})
+    return Engine(params, dataclasses.replace(numpy, kernels=kernels))
+
+
+def keep_batches_whole(params: dict[str, np.ndarray]) -> Engine:
+    """(F14): a batch is not divided."""
+    numpy = get_backend("numpy")
+    present(numpy, "cached_batch")
+    return Engine(params, dataclasses.replace(numpy, cached_batch=sys.maxsize))
+
+
+ABLATIONS: dict[str, Undo] = {
+    "F6": transpose_each_time,
+    "F7": leave_arrays_unaligned,
+    "F9": keep_subnormals,
+    "F13": multiply_all_rows,
+    "F14": keep_batches_whole,
+}
 
 
 def parse_args() -> argparse.Namespace:

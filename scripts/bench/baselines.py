@@ -117,14 +117,12 @@ class Engine(Baseline):
 
     def step(self, x: Any, y: Any) -> None:
         """Take one training step."""
-        self.model.loss(x, y)
-        self.model.backward()
+        self.model.loss_and_gradient(x, y)
         self.adam.step()
 
     def check(self, x: Any, y: Any) -> tuple[float, Params]:
         """Return the loss and the gradients at the present parameters."""
-        loss = float(self.model.loss(x, y))
-        self.model.backward()
+        loss = float(self.model.loss_and_gradient(x, y))
         return loss, {name: self.to_host(grad).copy() for name, grad in self.model.grads.items()}
 
     def parameters(self) -> Iterator[tuple[str, np.ndarray]]:
@@ -141,7 +139,8 @@ def gpu_engines(backend: minigru.Backend) -> list[type[Engine]]:
     spec = importlib.util.spec_from_file_location("numpy_kernels_on_cupy", numpy_kernels.__file__)
     plain = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(plain)
-    plain.np = backend.xp
+    plain.np, plain.product = backend.xp, backend.kernels.product
+    plain.HALF, plain.ONE = backend.to_device(plain.HALF), backend.to_device(plain.ONE)
     steps = dataclasses.replace(backend, persistent=None)
     made = {
         "minigru": backend,

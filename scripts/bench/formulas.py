@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from baselines import K
 
+from minigru.engine.backend import get_backend
+
 
 def count_parameters(D: int, H: int) -> int:
     """Return the number of parameters of the classifier."""
@@ -21,7 +23,8 @@ def flops(T: int, B: int, D: int, H: int) -> int:
 
 
 def training_bytes(T: int, B: int, D: int, H: int) -> int:
-    """Return the bytes of the parameters, gradients, buffers and moments of a float32 classifier in training."""
+    """Return the bytes of the parameters, gradients, buffers and moments of a float32 classifier trained on a CPU."""
     N = count_parameters(D, H)
+    B //= max(1, B // get_backend("numpy").cached_batch)  # a batch that is divided, into equal parts
     recurrent = 9 * T * B * H + T * B * (4 * D + 2) + 5 * B * H + 3 * H * H
     return 4 * (5 * N + recurrent + B * (2 * H + 6 * K + 1))

@@ -46,8 +46,7 @@ def describe(comm: Any) -> dict[str, Any]:
 def gradient(ranks: Ranks, model: SequenceClassifier, x: np.ndarray, y: np.ndarray) -> Any:
     """Compute the gradient of a batch, of which this rank has its share; return the loss."""
     mine, weight = ranks.share(np.arange(len(x)))
-    loss = model.loss(x[mine], y[mine])
-    model.backward()
+    loss = model.loss_and_gradient(x[mine], y[mine])
     return ranks.average(model, loss, weight)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from formulas import flops
 from report import Rows, table
 from timing import threads
 
-from minigru.engine.backend import Array, Backend, get_backend
+from minigru.engine.backend import Array, get_backend
 
 RECURRENCE = "products of B rows: the recurrence"
 WEIGHTS = "products of T B rows: weight gradients"
@@ -63,12 +64,14 @@ def profile(T: int, B: int, D: int, H: int, seconds: float = 1.0) -> dict[str, f
     numpy = get_backend("numpy")
     add = watched(np.add, lambda *_, out: ELEMENTWISE)
     xp = SimpleNamespace(**{**vars(np), "matmul": watched(np.matmul, product), "add": add})
+    kinds = {"adam": ADAM, "product": RECURRENCE}
     kernels = {
-        name: watched(function, lambda *_, name=name: ADAM if name == "adam" else ELEMENTWISE)
+        name: watched(function, lambda *_, name=name, **__: kinds.get(name, ELEMENTWISE))
         for name, function in vars(numpy.kernels).items()
         if callable(function) and not name.startswith("_") and not isinstance(function, type)
     }
-    engine, (x, y) = Engine(initial(D, H, 0), Backend("numpy", xp, SimpleNamespace(**kernels))), make_batch(T, B, D, 0)
+    backend = dataclasses.replace(numpy, xp=xp, kernels=SimpleNamespace(**kernels))
+    engine, (x, y) = Engine(initial(D, H, 0), backend), make_batch(T, B, D, 0)
     engine.seconds(3, x, y)
     steps = max(1, round(seconds / (engine.seconds(2, x, y) / 2)))
     spent.update(dict.fromkeys(spent, 0.0))

@@ -16,6 +16,7 @@ from helpers import BACKWARD, CELLS, FORWARD, poison, randomise, recording, rela
 
 import minigru
 from minigru import reference
+from minigru.engine.kernels import numpy_kernels
 
 SIZES = [(1, 1, 1, 1), (1, 3, 4, 5), (2, 1, 4, 5), (2, 3, 1, 1), (6, 3, 4, 5), (40, 2, 3, 4), (28, 32, 28, 128)]
 SIZE_IDS = [f"T{T}-B{B}-D{D}-H{H}" for T, B, D, H in SIZES]
@@ -186,6 +187,33 @@ def test_a_prediction_goes_a_few_steps_at_a_time(cell, rng):
     assert relative(few.logits(x, lengths=lengths), expected) < 1e-12
     assert relative(few.logits(x[:2], lengths=None if lengths is None else lengths[:2]), expected[:2]) < 1e-12
     assert max(len(array) for array in backend.handed_out if array.ndim == 3) == 3 + 1  # steps, and the initial state
+
+
+@pytest.mark.parametrize("shape", [(32, 5), (64, 157), (96, 1), (33, 5), (64, 600)])
+def test_products_of_a_few_rows_at_a_time(shape, rng, monkeypatch):
+    monkeypatch.setattr(numpy_kernels, "HAS_SMALL_PRODUCTS", True)
+    a = rng.standard_normal(shape)
+    for W in rng.standard_normal((2, shape[1], 128)), rng.standard_normal((shape[1], 7)):
+        out = np.full((*W.shape[:-2], len(a), W.shape[-1]), np.nan)
+        numpy_kernels.product(a, W, out)
+        assert relative(out, a @ W) < 1e-13
+
+
+@pytest.mark.parametrize("B", [1, 5, 6, 20])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_batch_in_parts_has_the_same_loss_and_gradient(B, weighted, rng):
+    parts, whole = (
+        minigru.SequenceClassifier(2, 3, 4, backend=backend, dtype="float64")
+        for backend in (replace(minigru.get_backend("numpy"), cached_batch=3), "numpy")
+    )
+    x, y = rng.standard_normal((B, 5, 2)), rng.integers(4, size=B)
+    more = (rng.integers(1, 6, size=B), rng.uniform(0, 2, B)) if weighted else ()
+    for _ in range(2):
+        assert float(parts.loss_and_gradient(x, y, *more)) == pytest.approx(float(whole.loss(x, y, *more)), rel=1e-12)
+        whole.backward()
+        assert relative(parts.gradient, whole.gradient) < 1e-12
+    with pytest.raises(ValueError, match="y has"):
+        parts.loss_and_gradient(x, np.append(y, 0), *more)
 
 
 def test_only_the_latest_sizes_keep_their_buffers():

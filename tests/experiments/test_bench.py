@@ -35,17 +35,17 @@ def test_flops_are_those_of_the_matrix_products_of_a_step():
     counted = []
 
     def matmul(a, b, out):
-        counted.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
+        counted.append(2 * a.shape[1] * out.size)
         return np.matmul(a, b, out=out)
 
-    kernels = minigru.get_backend("numpy").kernels
+    kernels = SimpleNamespace(**{**vars(minigru.get_backend("numpy").kernels), "product": matmul})
     backend = minigru.Backend("numpy", SimpleNamespace(**{**vars(np), "matmul": matmul}), kernels)
     Engine(baselines.initial(D, H, 0), backend).check(*baselines.make_batch(T, B, D, 0))
     ones = 3 * 2 * 2 * T * B * H  # the column of ones, forward and in the weight gradients, three gates
     assert sum(counted) - ones == formulas.flops(T, B, D, H)
 
 
-@pytest.mark.parametrize("shape", [(28, 32, 28, 128), (20, 100, 60, 16), (2, 400, 3, 40)])
+@pytest.mark.parametrize("shape", [(28, 32, 28, 128), (20, 100, 60, 16), (2, 768, 3, 40)])
 def test_training_takes_the_ram_of_the_formula(shape):
     found = ram.measure(*shape)
     assert found["allocated"] == pytest.approx(found["formula"], rel=0.005)  # an array starts on a cache line

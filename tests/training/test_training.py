@@ -65,8 +65,8 @@ def test_training_loss_is_the_mean_over_images_with_the_last_smaller_batch(datas
 
 def test_each_epoch_sees_every_image_once_in_a_new_order(dataset, tmp_path, monkeypatch):
     trainer = Trainer(small(limit=50), dataset, tmp_path)
-    seen, loss = [], trainer.model.loss
-    monkeypatch.setattr(trainer.model, "loss", lambda x, y: seen.append(x.copy()) or loss(x, y))
+    seen, loss = [], trainer.model.loss_and_gradient
+    monkeypatch.setattr(trainer.model, "loss_and_gradient", lambda x, y: seen.append(x.copy()) or loss(x, y))
     trainer.run(quiet=True)
     assert [len(batch) for batch in seen] == [32, 18, 32, 18]
     first, second = np.concatenate(seen[:2]), np.concatenate(seen[2:])
@@ -161,8 +161,8 @@ def test_killed_between_checkpoint_and_history_a_run_loses_nothing(dataset, tmp_
 
 
 def plant_loss(trainer):
-    loss = trainer.model.loss
-    trainer.model.loss = lambda x, y: loss(x, y) if trainer.adam.t != 3 else np.float32("nan")
+    loss = trainer.model.loss_and_gradient
+    trainer.model.loss_and_gradient = lambda x, y: loss(x, y) if trainer.adam.t != 3 else np.float32("nan")
 
 
 def plant_parameter(trainer):

@@ -92,6 +92,11 @@ _adam = cupy.ElementwiseKernel(
 )
 
 
+def product(a: Array, W: Array, out: Array) -> None:
+    """Compute a W, (..., B, m), for a (B, n) and W (..., n, m)."""
+    cupy.matmul(a, W, out=out)
+
+
 def gru_gates(gates: Array, rc: Array, c_prev: Array) -> None:
     """Compute both gates, (2, B, H), which hold z_u and z_r on entry, and rc = gamma_r * c_prev."""
     _gru_gates(c_prev, gates[0], gates[1], rc)
