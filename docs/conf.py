@@ -27,6 +27,7 @@ extensions = [
     "numpydoc",
     "mathml",
     "beside",
+    "notebook",
     "play",
 ]
 exclude_patterns = ["_build", "_templates", "README.md"]  # index.md includes README.md

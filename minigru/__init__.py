@@ -7,6 +7,7 @@ from . import gradcheck, reference
 from .engine.adam import Adam, clip_by_global_norm, constant, cosine, warmup_cosine
 from .engine.backend import Backend, BackendUnavailable, get_backend
 from .engine.gru import GRU
+from .engine.layer import join
 from .engine.linear import Linear
 from .engine.loss import SoftmaxCrossEntropy
 from .engine.model import SequenceClassifier
@@ -28,6 +29,7 @@ __all__ = [
     "cosine",
     "get_backend",
     "gradcheck",
+    "join",
     "reference",
     "warmup_cosine",
 ]

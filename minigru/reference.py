@@ -1,6 +1,6 @@
 """The equations, as code: read this file first, with ``docs/equations.md`` beside it.
 
-A row of an array is one sample, so ``W z`` on paper is ``z @ W`` here and a weight is stored (fan_in, fan_out).
+A row of an array is one sample, so ``W s`` on paper is ``s @ W`` here and a weight is stored (fan_in, fan_out).
 One letter per dimension: T steps, B batch, D inputs, H hidden units, K classes. ``[c_prev, x]`` puts the memory first:
 rows ``[:H]`` of a recurrent weight meet ``c_prev`` and rows ``[H:]`` meet ``x``.
 

@@ -14,12 +14,25 @@ from __future__ import annotations
 
 import re
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
-from listing import TAG, Row, Unit, files_with_tags, partnerless, read_equations, read_rows, read_tags, read_units
+from listing import (
+    TAG,
+    Row,
+    Unit,
+    files_with_tags,
+    line_of_result,
+    partnerless,
+    read_docstrings,
+    read_equations,
+    read_rows,
+    read_tags,
+    read_units,
+)
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_for_filename
@@ -38,6 +51,12 @@ def anchor(unit: Unit, tag: str = "") -> str:
     return "-".join(filter(None, [nodes.make_id(unit.title) or "top", tag]))
 
 
+def too_high(formulas: dict[str, list[str]], lines: int) -> bool:
+    """Whether equations beside these lines of code would leave a hole below the code: estimated in pixels."""
+    pieces = sum(len(tex.split(r"\qquad")) for shown in formulas.values() for tex in shown)
+    return 20 * len(formulas) + 30 * pieces > 19 * lines + 60
+
+
 class Beside(SphinxDirective):
     """Show a file of the repository beside its equations."""
 
@@ -47,11 +66,12 @@ class Beside(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return links to all units, the head of the file, and one section per function."""
         docs = Path(self.env.srcdir)
-        path = docs.parent / self.arguments[0]
+        self.path = path = docs.parent / self.arguments[0]
         self.equations, self.tags, source = read_equations(docs), read_tags(path), path.read_text("utf-8")
         self.text = ["", *source.splitlines()]
         lexer = get_lexer_for_filename(path.name, stripnl=False)
         self.html = ["", *highlight(source, lexer, HtmlFormatter(nowrap=True)).splitlines()]
+        self.docstrings = read_docstrings(path)
 
         units = read_units(path)
         wanted = {*self.options.get("tags", "").split()}
@@ -61,47 +81,79 @@ class Beside(SphinxDirective):
             return [node for row in some for node in self.row(unit, row)]
         links = "".join(f'<li><a href="#{anchor(unit)}">{escape(unit.title)}</a></li>' for unit in units if unit.title)
         found = [raw(f'<nav class="functions" aria-label="Functions"><ul>{links}</ul></nav>')]
-        for unit in units:
-            rows = read_rows(path, unit)
-            while rows[1:] and not rows[0].tags and not rows[1].tags:
-                rows[:2] = [Row(rows[0].first, rows[1].last, [])]
-            content = [node for row in rows for node in self.row(unit, row)]
-            if unit.title:
-                title = nodes.title("", "", nodes.literal("", unit.title))
-                content = [nodes.section("", title, *content, ids=[anchor(unit)])]
-            found += content
+        for tagged, group in groupby(units, lambda unit: any(unit.first <= n <= unit.last for n in self.tags)):
+            several = [*group]
+            content = [node for unit in several for node in self.unit(unit)]
+            found += content if tagged else [raw(self.fold(several)), *content, raw("</details>")]
         return found
+
+    def fold(self, units: list[Unit]) -> str:
+        """Return the opening of what a page folds: units without an equation."""
+        names = ", ".join(f"<code>{escape(unit.title)}</code>" if unit.title else "head of the file" for unit in units)
+        return f'<details class="folded"><summary>Lines {units[0].first} to {units[-1].last}: {names}</summary>'
+
+    def unit(self, unit: Unit) -> list[nodes.Node]:
+        """Return a section with the rows of a function."""
+        rows = read_rows(self.path, unit)
+        while rows[1:] and not rows[0].tags and not rows[1].tags:
+            rows[:2] = [Row(rows[0].first, rows[1].last, [])]
+        content = [node for row in rows for node in self.row(unit, row)]
+        if not unit.title:
+            return content
+        title = nodes.title("", "", nodes.literal("", unit.title))
+        return [nodes.section("", title, *content, ids=[anchor(unit)])]
 
     def row(self, unit: Unit, row: Row) -> list[nodes.Node]:
         """Return equations and code side by side; the head of a unit takes the full width if it has no equation."""
         numbers = range(row.first, row.last + 1)
-        lines = "".join(self.line(unit, number) for number in numbers)
-        code = f'<div class="code highlight"><pre>{lines}</pre></div>'
+        code = f'<div class="code highlight">{self.code(unit, numbers)}</div>'
         if not row.tags:
             plain = " plain" if row.first == unit.first else ""
             return [raw(f'<div class="row{plain}">{code}</div>')]
-        equations = [node for tag in row.tags for node in self.equation(unit, tag, numbers)]
+        formulas = {tag: self.formulas(unit, tag, numbers) for tag in row.tags}
         names = ", ".join(f"({tag}) {escape(self.equations[tag].title)}" for tag in row.tags)
-        opening = f'<div class="row tagged" role="group" aria-label="{names}"><div class="equations">'
-        closing = f"</div>{code}</div>"
-        return [raw(opening), *equations, raw(closing)]
+        stacked = " stacked" if too_high(formulas, len(numbers)) else ""
+        opening = f'<div class="row tagged{stacked}" role="group" aria-label="{names}"><div class="equations">'
+        equations = [node for tag, shown in formulas.items() for node in self.equation(unit, tag, numbers, shown)]
+        return [raw(opening), *equations, raw(f"</div>{code}</div>")]
 
-    def equation(self, unit: Unit, tag: str, numbers: range) -> list[nodes.Node]:
-        """Return the equation at the first line of a unit with its tag, and only its title at later lines."""
-        title, formulas, link = self.equations[tag]
+    def code(self, unit: Unit, numbers: range) -> str:
+        """Return lines of code; a docstring of several lines is folded behind its first line."""
+        html, pre = "", ""
+        number = numbers.start
+        while number < numbers.stop:
+            last = self.docstrings.get(number)
+            if last is not None and last < numbers.stop:
+                html += f"<pre>{pre}</pre>" if pre else ""
+                rest = "".join(self.line(unit, inside) for inside in range(number + 1, last + 1))
+                html += f"<details><summary>{self.line(unit, number, end='')}</summary><pre>{rest}</pre></details>"
+                number, pre = last + 1, ""
+            else:
+                pre += self.line(unit, number)
+                number += 1
+        return html + (f"<pre>{pre}</pre>" if pre else "")
+
+    def formulas(self, unit: Unit, tag: str, numbers: range) -> list[str]:
+        """Return the formulas of a tag if these lines compute its result."""
+        equation = self.equations[tag]
+        return equation.formulas if line_of_result(self.path, unit, tag, equation) in numbers else []
+
+    def equation(self, unit: Unit, tag: str, numbers: range, formulas: list[str]) -> list[nodes.Node]:
+        """Return the title of an equation, and its formulas if they belong here."""
+        title, _, link = self.equations[tag]
         lines = [number for number in range(unit.first, unit.last + 1) if tag in self.tags.get(number, [])]
         here = [number for number in lines if number in numbers]
-        first = here[0] == lines[0]
-        place = f' id="{anchor(unit, tag)}"' if first else ""
+        target = line_of_result(self.path, unit, tag, self.equations[tag]) or lines[0]
+        place = f' id="{anchor(unit, tag)}"' if target in numbers else ""
         up = "../" * self.env.docname.count("/")
         head = (
             f'<div class="equation"{place} data-tags="{tag}">'
             f'<p><a class="tag" href="#L{here[0]}" aria-label="({tag}), line {here[0]} of the code">({tag})</a> '
             f'<a class="derivation" href="{up}{escape(link)}">{escape(title)}</a></p>'
         )
-        return [raw(head), *(nodes.math_block(tex, tex) for tex in formulas if first), raw("</div>")]
+        return [raw(head), *(nodes.math_block(tex, tex) for tex in formulas), raw("</div>")]
 
-    def line(self, unit: Unit, number: int) -> str:
+    def line(self, unit: Unit, number: int, end: str = "\n") -> str:
         """Return a line of code whose tags link to their equations."""
 
         def link(match: re.Match[str]) -> str:
@@ -116,7 +168,7 @@ class Beside(SphinxDirective):
         rule = " rule" if re.match(r"\s*(#|//) ---", text) else ""
         indent = len(text) - len(text.lstrip())
         place = f'id="L{number}" data-line="{number}"{data} style="--indent: {indent}ch"'
-        return f'<span class="line{rule}" {place}>{html}\n</span>'
+        return f'<span class="line{rule}" {place}>{html}{end}</span>'
 
 
 def check_tags(app: Any) -> None:

@@ -156,6 +156,60 @@ def read_rows(path: Path, unit: Unit) -> list[Row]:
     return rows
 
 
+def read_docstrings(path: Path) -> dict[int, int]:
+    """Return the first and the last line of each docstring that has several lines."""
+    nodes = ast.walk(ast.parse(path.read_text("utf-8"))) if path.suffix == ".py" else ()
+    with_body = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    found = [node.body[0] for node in nodes if isinstance(node, with_body) and ast.get_docstring(node)]
+    return {text.lineno: text.end_lineno for text in found if text.end_lineno not in (None, text.lineno)}
+
+
+# What a formula computes, as the code calls it; applied from the first to the last.
+RESULTS = [
+    (r"\^{[^}]*\\rangle}|\^{\(n\)}", ""),
+    (r"\\Gamma_(\w)", r"gamma_\1"),
+    (r"\\(hat|tilde){(\w)}", r"\2_\1"),
+    (r"_{\\mathrm{prev}}", "_prev"),
+    (r"\\log p", "log_p"),
+    (r"\\theta", "theta"),
+    (r"_[tk]\b", ""),
+]
+
+
+def results(equation: Equation) -> set[str]:
+    """Return the names of what the formulas of an equation compute, as the code calls it."""
+    found = set()
+    for piece in re.split(r"\\qquad", " \\qquad ".join(equation.formulas)):
+        left = re.split(r"(?: = |\\text{ gets })", piece)[0]
+        for pattern, name in RESULTS:
+            left = re.sub(pattern, name, left)
+        found |= {*re.findall(r"\b[a-zA-Z]\w*", left)}
+    return found | ({"gates"} if found & {"gamma_u", "gamma_r"} else set())
+
+
+def line_of_result(path: Path, unit: Unit, tag: str, equation: Equation) -> int | None:
+    """Return the line of a unit beside which the formula of a tag stands, or None if the unit has only a part of it.
+
+    It is the last line with the tag that names what the formula computes. A rearrangement, which computes nothing new,
+    stands beside the first line of the file that makes it.
+    """
+    lines, statements = path.read_text("utf-8").splitlines(), _statements(path)
+    numbers = [number for number, tags in read_tags(path).items() if tag in tags]
+    own = [number for number in numbers if unit.first <= number <= unit.last]
+    if tag.startswith("F"):
+        return numbers[0] if numbers[0] in own else None
+
+    def names(number: int) -> set[str]:
+        first, last = statements.get(number, (number, number))
+        return {
+            *re.findall(r"\b[a-zA-Z]\w*", "\n".join(re.sub("(#|//).*", "", line) for line in lines[first - 1 : last]))
+        }
+
+    computing = [number for number in numbers if names(number) & results(equation)]
+    here = [number for number in computing if number in own] or ([] if computing else own)
+    return here[-1] if here else None
+
+
 def _statements(path: Path) -> dict[int, tuple[int, int]]:
     """Return the first and last line of the simple statement on each line; empty for CUDA."""
     if path.suffix != ".py":

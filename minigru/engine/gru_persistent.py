@@ -1,8 +1,8 @@
 """The persistent form of the GRU: one kernel computes the recurrence of all T steps (Diamos et al. 2016).
 
 The equations are those of `minigru.engine.gru`, whose other form goes step by step. The persistent kernel multiplies
-the memory alone, so each bracket is split in two (F1): ``[c_prev, x, 1] [U; V; b] = c_prev U + [x, 1] [V; b]``, where
-``[U; V; b]`` is the weight block of one gate. Each of the other products is one call for all steps.
+the memory alone, so each bracket is split in two (F1): ``[c_prev, x, 1] W = c_prev W[:H] + [x, 1] W[H:]``, where ``W``
+is the weight block of one gate. Each of the other products is one call for all steps.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
+from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -80,10 +81,10 @@ class Flat:
 
 
 class Layer(Flat):
-    """Base of the layers with weights, each of them an affine map [z, 1] [W; b].
+    """Base of the layers with weights, each of them an affine map [s, 1] [W; b].
 
     Every map is one weight block (fan_in + 1, fan_out) of the layer's flat vector: the rows of W, then b as the last
-    row. The product with [z, 1] then adds the bias, and one product gives the gradient of both (F5).
+    row. The product with [s, 1] then adds the bias, and one product gives the gradient of both (F5).
 
     Parameters
     ----------
@@ -128,14 +129,22 @@ def uniform(rng: np.random.Generator, fan_in: int, shape: tuple[int, int]) -> np
     return rng.uniform(-bound, bound, shape)
 
 
-def join(layers: dict[str, Layer]) -> tuple[Array, Array, Named, Named]:
-    """Move the parameters of several layers into one flat vector, and their gradients into another.
+def join(layers: dict[str, Layer]) -> SimpleNamespace:
+    """Move the parameters of several layers into one flat vector and their gradients into another, as `Adam` wants.
+
+    The layers go on as before, with views of the two vectors.
 
     Returns
     -------
-    vector, gradient : (N,)
-    params, grads : mappings of "layer.name" to views
+    namespace with `backend`, `vector` and `gradient` (N,), and `params` and `grads`, mappings of "layer.name" to views
+
+    Raises
+    ------
+    ValueError
+        There is no layer, one of them is not a layer with parameters or occurs twice, or they differ in backend or
+        dtype.
     """
+    _check_layers(layers)
     first = next(iter(layers.values()))
     N = sum(layer.vector.size for layer in layers.values())
     vector, gradient = first.backend.empty((N,), first.dtype), first.backend.empty((N,), first.dtype)
@@ -147,7 +156,26 @@ def join(layers: dict[str, Layer]) -> tuple[Array, Array, Named, Named]:
         params.update({f"{prefix}.{name}": view for name, view in layer.params.items()})
         grads.update({f"{prefix}.{name}": view for name, view in layer.grads.items()})
         start = stop
-    return vector, gradient, Named(params, first.backend), Named(grads, first.backend)
+    backend = first.backend
+    named = {"params": Named(params, backend), "grads": Named(grads, backend)}
+    return SimpleNamespace(backend=backend, vector=vector, gradient=gradient, **named)
+
+
+def _check_layers(layers: dict[str, Layer]) -> None:
+    if not layers:
+        raise ValueError("layers is empty; expected a dict of names to layers")
+    seen: dict[int, str] = {}
+    kinds = {}
+    for name, layer in layers.items():
+        if not isinstance(layer, Layer):
+            raise ValueError(f"{name} is a {type(layer).__name__}; expected a layer with parameters")
+        if id(layer) in seen:
+            raise ValueError(f"{name} is the layer {seen[id(layer)]} again; expected each layer once")
+        seen[id(layer)], kinds[name] = name, f"{layer.dtype} on {layer.backend.name}"
+    (one, expected), *others = kinds.items()
+    for name, kind in others:
+        if kind != expected:
+            raise ValueError(f"{name} is {kind} and {one} is {expected}; expected one dtype and one backend for all")
 
 
 def remember(cache: dict[Key, Value], key: Key, make: Callable[[], Value], keep: int = 4) -> Value:

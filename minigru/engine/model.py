@@ -63,7 +63,9 @@ class SequenceClassifier(Flat):
         )
         self.linear = Linear(self.cell.hidden_size, self.num_classes, self.backend, self.dtype, rng)
         self.criterion = SoftmaxCrossEntropy(self.backend, self.dtype)
-        self.vector, self.gradient, self.params, self.grads = join({cell: self.cell, "linear": self.linear})
+        joined = join({cell: self.cell, "linear": self.linear})
+        self.vector, self.gradient = joined.vector, joined.gradient
+        self.params, self.grads = joined.params, joined.grads
         self._loss_is_latest = False
         self._arguments = input_size, hidden_size, num_classes, cell, self.backend, self.dtype
 

@@ -66,7 +66,7 @@ def answers(model: SequenceClassifier, c: np.ndarray) -> np.ndarray:
 
 
 def gradient_norms(model: SequenceClassifier, x: ArrayLike, y: ArrayLike) -> np.ndarray:
-    """Return the norm of dLoss/da at every step of x, from the first memory to the last.
+    """Return the norm of the gradient of the state, da or dc, at every step of x, from the first state to the last.
 
     Parameters
     ----------

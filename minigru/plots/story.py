@@ -23,7 +23,7 @@ def vanishing(
 
     Parameters
     ----------
-    norms : for each T and each model, the norm of dLoss/da (T + 1,) at initialisation and after training
+    norms : for each T and each model, the norm of the gradient, da or dc, (T + 1,) at initialisation and after training
     accuracy : for each model and each T, in percent; the order of the models sets their colours
     chance : accuracy of guessing, in percent
     """
@@ -40,7 +40,7 @@ def vanishing(
                 axes.semilogy(np.arange(T + 1)[shown], relative[shown], style, color=colors[name])
         axes.set(title=f"T = {T} steps", xlabel="steps back from the last", xlim=(0, T), ylim=(SMALLEST, 1e4))
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("norm of dLoss/da,\nrelative to the last step")
+    panels[0].set_ylabel("norm of the gradient, da or dc,\nrelative to the last step")
     panels[0].plot([], [], "k--", label="before training")
     panels[0].plot([], [], "k-", label="after training")
     panels[0].legend(frameon=False, fontsize=8, loc="upper right")

@@ -124,7 +124,7 @@ def main() -> int:
         print(f"{T:5d}" + "".join(f"{accuracy[name][T]:17.1f}" for name in NAMES), flush=True)
         if T in drawn:
             norms[T] = found
-    print("\nNorm of dLoss/da at the first step, relative to the last:")
+    print("\nNorm of the gradient, da or dc, at the first step, relative to the last:")
     print(f"{'T':>5}  {'':16}{'before training':>16}{'after training':>16}")
     for T, models in norms.items():
         for name, pair in models.items():

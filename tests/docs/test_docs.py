@@ -7,6 +7,7 @@ import io
 import json
 import re
 
+import cuda_on_cpu
 import numpy as np
 import pytest
 from helpers import ROOT, run_script
@@ -76,3 +77,16 @@ def test_the_limits_of_what_is_flushed_to_zero_are_those_of_the_page():
     d = np.concatenate([[below, above], outside])
     numpy_kernels.flush(d)
     assert [*(d == 0)] == [True, True, False, False]
+
+
+@pytest.mark.skipif(cuda_on_cpu.missing is not None, reason=str(cuda_on_cpu.missing))
+def test_the_kernel_for_readers_of_numpy_multiplies_and_needs_its_barrier(rng, monkeypatch):
+    page = (ROOT / "docs" / "gpu.md").read_text("utf-8")
+    code = re.search(r"```cuda\n(.*?)```", page, re.DOTALL)[1]
+    x, W = rng.random((3, 64), "float32"), rng.random((64, 64), "float32")
+    for order in range(3):
+        monkeypatch.setattr(cuda_on_cpu, "seed", order)
+        for source, right in ((code, True), (code.replace("__syncthreads();", ""), False)):
+            y = np.empty_like(x)
+            cuda_on_cpu.RawModule(source, ()).get_function("product")((3,), (64,), (x, W, y))
+            assert np.allclose(y, x @ W) == right

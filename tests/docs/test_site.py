@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,7 +16,7 @@ from helpers import ROOT
 
 pytest.importorskip("sphinx", reason="Sphinx is not installed: the extra docs brings it")
 sys.path.append(str(ROOT / "docs" / "_ext"))
-from listing import files_with_tags
+from listing import files_with_tags, read_docstrings, read_units
 
 PACKAGE = ROOT / "minigru"
 TAGGED = {path.relative_to(PACKAGE).as_posix(): tags for path, tags in files_with_tags(PACKAGE).items()}
@@ -65,12 +67,18 @@ def test_every_link_leads_somewhere_and_a_link_to_the_code_to_its_page(site):
     assert [*site.glob("_downloads/*/reference.py")] == []
 
 
+# A formula that begins left of what can be scrolled to.
+CUT_OFF = """() => [...document.querySelectorAll("div.math")].filter((box) =>
+  [...box.children].some((part) => part.getBoundingClientRect().left < box.getBoundingClientRect().left - 1)).length"""
+
+
 def test_no_page_asks_for_the_network_fails_or_is_wider_than_a_phone(site, page):
     page.set_viewport_size({"width": 390, "height": 844})
     for path in sorted(site.rglob("*.html")):
         page.goto(path.as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
         assert page.locator("merror").count() == 0, path
+        assert page.evaluate(CUT_OFF) == 0, path
     assert page.complaints == []
     assert {url.partition(":")[0] for url in page.asked} <= {"file", "data"}
 
@@ -81,13 +89,32 @@ def formulas(html: str) -> list[str]:
     return re.findall(block, re.match(rf"(?:{block})*", html)[0])
 
 
+HOLES = """() => {
+  const lines = [...document.querySelectorAll(".row .line")].filter((line) => line.checkVisibility());
+  return lines.slice(1).filter((line, i) => lines[i].closest("section") === line.closest("section") &&
+    line.getBoundingClientRect().top - lines[i].getBoundingClientRect().bottom > 100).map((line) => line.id);
+}"""
+
+
+def assert_begins_at_the_first_equation_without_docstrings_and_without_holes(name, page):
+    """The page shows what is worth reading beside equations, and folds the rest."""
+    assert page.evaluate(HOLES) == []
+    visible = "lines => lines.filter(line => line.checkVisibility()).map(line => +line.dataset.line)"
+    lines, units = page.locator(".line").evaluate_all(visible), read_units(PACKAGE / name)
+    first = min(TAGGED[name])
+    assert lines[0] == next(unit.first for unit in units if unit.first <= first <= unit.last)
+    for start, end in read_docstrings(PACKAGE / name).items():
+        assert not {*range(start + 1, end + 1)} & {*lines}
+
+
 @pytest.mark.parametrize("name", TAGGED)
 def test_every_line_is_shown_and_beside_a_tag_stands_the_equation_of_its_derivation(name, site, page):
     path = site / "code" / f"{name}.html"
     html, lines = path.read_text("utf-8"), (PACKAGE / name).read_text("utf-8").splitlines()
     page.goto(path.as_uri())
-    shown = page.locator(".line").evaluate_all("lines => lines.map(line => [+line.dataset.line, line.textContent])")
-    assert {number: text.rstrip() for number, text in shown if text.strip()} == {
+    assert_begins_at_the_first_equation_without_docstrings_and_without_holes(name, page)
+    texts = page.locator(".line").evaluate_all("lines => lines.map(line => [+line.dataset.line, line.textContent])")
+    assert {number: text.rstrip() for number, text in texts if text.strip()} == {
         number: line.rstrip() for number, line in enumerate(lines, start=1) if line.strip()
     }
     links = page.evaluate(
@@ -102,20 +129,48 @@ def test_every_line_is_shown_and_beside_a_tag_stands_the_equation_of_its_derivat
     head = r'<div class="equation" id="[^"]+" data-tags="(\w+)"><p>.*?class="derivation" href="([^"#]+)#([^"]+)".*?</p>'
     found = [*re.finditer(head, html)]
     assert {match[1] for match in found} == {tag for _, tag, _ in expected}
+    shown, last = defaultdict(list), {match[1]: match for match in found}
     for match in found:
         tag, target, place = match.groups()
         there = path.parent.joinpath(target).resolve().read_text("utf-8")
         title, after = re.search(rf'<section id="{place}">\s*<h3>(.*?)<a .*?</h3>(.*)', there, re.DOTALL).groups()
         assert title.startswith(f"({tag}) ")
-        assert formulas(html[match.end() :]) == formulas(after), tag
         assert formulas(after) or tag.startswith("F"), tag
+        shown[tag] += [formulas(html[match.end() :])]
+        assert shown[tag][-1] in ([], formulas(after)), tag
+        assert formulas(after) in shown[tag] or match != last[tag], tag
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "result", "helpers"),
+    [
+        ("engine/kernels/numpy_kernels.py", "G3", "gru-memory-G3", ["gru-gates-G3"]),
+        ("engine/gru.py", "G1", "forward-G1", []),
+    ],
+)
+def test_a_formula_stands_where_its_result_is_computed_and_not_at_a_helper(name, tag, result, helpers, site, page):
+    page.goto((site / "code" / f"{name}.html").as_uri())
+    shown = page.locator(f'.equation[data-tags="{tag}"]:has(math)').evaluate_all("all => all.map(e => e.id)")
+    assert shown == [result]
+    for helper in helpers:
+        assert page.locator(f"#{helper}").count() == 1
+
+
+def test_the_tutorial_is_a_page_with_its_code_its_outputs_and_its_figures(site, page):
+    page.goto((site / "tutorial.html").as_uri())
+    cells = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text("utf-8"))["cells"]
+    code = ["".join(cell["source"]).rstrip() for cell in cells if cell["cell_type"] == "code"]
+    blocks = page.locator("div.highlight-python pre").evaluate_all("all => all.map(e => e.textContent.trimEnd())")
+    assert blocks == code
+    figures = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", ()))
+    assert page.locator('article img[alt^="The figure"]').count() == figures > 0
 
 
 def lines_with(tag: str) -> set[str]:
     return {f"L{number}" for number, tags in TAGGED["reference.py"].items() if tag in tags}
 
 
-def test_a_mouse_or_a_key_on_one_side_marks_the_other_and_both_stand_side_by_side(site, page):
+def test_a_mouse_or_a_key_on_one_side_marks_the_other_and_a_wide_window_has_both_side_by_side(site, page):
     def marked() -> set[str]:
         return {*page.locator(".marked").evaluate_all("all => all.map(e => e.id || e.dataset.tags)")}
 
@@ -131,6 +186,9 @@ def test_a_mouse_or_a_key_on_one_side_marks_the_other_and_both_stand_side_by_sid
     page.keyboard.press("Enter")
     assert page.url.endswith("#gru-cell-G2")
     boxes = "[...document.querySelector('.row.tagged').children].map(e => e.getBoundingClientRect())"
+    equation, code = page.evaluate(boxes)
+    assert equation["bottom"] <= code["top"]
+    page.set_viewport_size({"width": 1800, "height": 900})
     equation, code = page.evaluate(boxes)
     assert equation["right"] <= code["left"]
     assert equation["top"] == code["top"]

@@ -3,12 +3,12 @@
 // Weights On-Chip", ICML). docs/gpu.md derives both kernels from the equations.
 //
 // Samples are independent, so each block takes SAMPLES of them through all steps and waits for no other block.
-// Each thread keeps a tile of each of the three recurrent matrices U = W[:H] in registers. What changes from step to
-// step is in shared memory. A thread alternates between two roles, with a barrier between them:
+// Each thread keeps a tile of each of the three recurrent weights, the arrays U_u = W_u[:H], U_r and U_c, in registers.
+// What changes from step to step is in shared memory. A thread alternates between two roles, with a barrier between them:
 //   - in a product it multiplies its tiles: ROWS terms of the sum for each of COLUMNS elements of the result;
 //   - between products it owns one element [s][j]: it adds up the sum for that element and computes the elementwise
 //     part of the equations.
-// A slice is a group of threads that hold the same ROWS rows of U; GROUP is the number of threads in it.
+// A slice is a group of threads that hold the same ROWS rows of them; GROUP is the number of threads in it.
 //
 // Macros: REAL (float or double), ROWS and COLUMNS of a tile, WIDTH (H rounded up to a multiple of ROWS * COLUMNS) and
 // SAMPLES (at most WIDTH / (ROWS * COLUMNS), so that each element has a thread). Elements beyond H or B are zero.
