@@ -6,5 +6,6 @@ needs it.
 
 from .files import load, read, save
 from .names import InterchangeError
+from .variants import Finding, identify
 
-__all__ = ["InterchangeError", "load", "read", "save"]
+__all__ = ["Finding", "InterchangeError", "identify", "load", "read", "save"]

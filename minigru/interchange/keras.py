@@ -9,6 +9,7 @@ import io
 import json
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,32 @@ def read(path: Path) -> Params:
     config, weights = contents(path)
     layers = read_layers(config)
     arrays = _arrays(weights, layers.dense is not None, path)
-    if not layers.gru.get("use_bias", True):
-        H = arrays["recurrent_kernel"].shape[0]
-        rows = (2,) if layers.gru.get("reset_after", True) else ()
-        arrays["bias"] = np.zeros((*rows, 3 * H), arrays["kernel"].dtype)
-    if (arrays["bias"].ndim == 2) != bool(layers.gru.get("reset_after", True)):
-        raise InterchangeError(f"its reset_after and its bias {arrays['bias'].shape} contradict each other")
-    params = keras_layer(arrays["recurrent_kernel"], arrays["kernel"], arrays["bias"])
+    params = keras_layer(arrays["recurrent_kernel"], arrays["kernel"], _bias(arrays, layers.gru))
     if layers.dense is None:
         return params
     W = arrays["W"]
     return params | {"linear.W": W, "linear.b": arrays.get("b", np.zeros(W.shape[-1], W.dtype))}
+
+
+def stored(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return "recurrent_kernel", "kernel" and both biases of the GRU in a file; errors as for `read`."""
+    config, weights = contents(path)
+    layers = read_layers(config)
+    arrays = _arrays(weights, layers.dense is not None, path)
+    b = _bias(arrays, layers.gru)
+    b, d = (b[0], b[1]) if b.ndim == 2 else (b, np.zeros_like(b))
+    return arrays["recurrent_kernel"], arrays["kernel"], b, d
+
+
+def _bias(arrays: dict[str, np.ndarray], gru: Mapping[str, Any]) -> np.ndarray:
+    """Return the bias of a GRU, zeros if it has none: (3 H,), or (2, 3 H) with the reset gate after the product."""
+    after = bool(gru.get("reset_after", True))
+    if not gru.get("use_bias", True):
+        U = arrays["recurrent_kernel"]
+        return np.zeros((2, U.shape[-1]) if after else U.shape[-1:], U.dtype)
+    if "bias" not in arrays or (arrays["bias"].ndim == 2) != after:
+        raise InterchangeError("its options reset_after and use_bias and its bias contradict each other")
+    return arrays["bias"]
 
 
 def contents(path: Path) -> tuple[Any, bytes]:

@@ -105,7 +105,7 @@ def by_tensorflow_js(path, x):
     program, numbers = path.with_name("program.js"), path.with_name("x.json")
     program.write_text(PROGRAM)
     numbers.write_text(json.dumps(x.tolist()))
-    result = subprocess.run(["node", program, path, numbers], capture_output=True, text=True, timeout=120)
+    result = subprocess.run(["node", program, path, numbers], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     return np.array(json.loads(result.stdout.splitlines()[-1]), x.dtype)
 
