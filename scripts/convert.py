@@ -40,7 +40,7 @@ def main() -> int:
     """Convert the model, say what it is, and compare both files if asked to."""
     options = parse_args()
     os.environ.setdefault("KERAS_BACKEND", "numpy")  # it comes with Keras, and nothing is trained here
-    source = options.source / "checkpoint.npz" if options.source.is_dir() else options.source
+    source = options.source
     with cli.exit_on(2, interchange.InterchangeError, OSError):
         model = interchange.load(source)
         interchange.save(model, options.target)

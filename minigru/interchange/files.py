@@ -34,7 +34,8 @@ def read(path: str | Path) -> Params:
 
     Parameters
     ----------
-    path : a file that ends in .npz, .safetensors, .onnx, .keras, .json (TensorFlow.js), .pt or .pth
+    path : a file that ends in .npz, .safetensors, .onnx, .keras, .json (TensorFlow.js), .pt or .pth, or the folder of a
+        run of minigru
 
     Raises
     ------
@@ -42,6 +43,8 @@ def read(path: str | Path) -> Params:
         There is no such file, it is damaged, it is no GRU that minigru can read, or a library is missing.
     """
     path = Path(path)
+    if path.is_dir() and (path / "checkpoint.npz").is_file():
+        path = path / "checkpoint.npz"
     module = _format(path)
     if not path.is_file():
         raise InterchangeError(f"{path} is not a file" if path.exists() else f"there is no file {path}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from calling import call
 from conftest import drawn
-from helpers import relative
+from helpers import ROOT, relative
 
 import minigru
 from minigru import interchange
@@ -86,17 +87,8 @@ def by_the_article(path, x):
     return model(torch.from_numpy(x)).detach().numpy()
 
 
-PROGRAM = """
-const tf = require('@tensorflow/tfjs'), fs = require('fs'), path = require('path');
-const [file, input] = process.argv.slice(2), model = JSON.parse(fs.readFileSync(file));
-const weights = fs.readFileSync(path.join(path.dirname(file), model.weightsManifest[0].paths[0]));
-const handler = {load: async () => ({modelTopology: model.modelTopology, format: model.format,
-  weightSpecs: model.weightsManifest[0].weights, weightData: new Uint8Array(weights).buffer})};
-tf.setBackend('cpu').then(() => tf.loadLayersModel(handler)).then(layers => {
-  const x = JSON.parse(fs.readFileSync(input));
-  console.log(JSON.stringify(layers.predict(tf.tensor(x)).arraySync()));
-});
-"""
+PAGE = (ROOT / "docs" / "interchange.md").read_text("utf-8")
+PROGRAM = re.search(r"```js\n(.*?)```", PAGE, re.DOTALL)[1]
 
 
 def by_tensorflow_js(path, x):
