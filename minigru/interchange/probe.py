@@ -164,12 +164,12 @@ def fit_after(step: Step, gate: Array, rng: np.random.Generator) -> dict[str, Ar
             return rest, basis @ rest - y
 
         best = None
-        for _ in range(12):
+        for _ in range(6):
             start = rng.standard_normal(H + D + 1) / (1e-9 + np.abs(v).mean())
-            fit = least_squares(lambda w, solved=solved: solved(w)[1], start, method="lm", max_nfev=300)
+            fit = least_squares(lambda w, solved=solved: solved(w)[1], start, method="lm", max_nfev=250)
             if best is None or fit.cost < best.cost:
                 best = fit
-            if np.abs(best.fun).max() < 1e-6 * max(1, np.abs(y).max()):
+            if np.abs(best.fun).max() < 1e-4 * max(1, np.abs(y).max()):
                 break
         found.append((best.x, solved(best.x)[0]))
     w, rest = (np.stack(parts, axis=1) for parts in zip(*found, strict=True))
@@ -177,10 +177,13 @@ def fit_after(step: Step, gate: Array, rng: np.random.Generator) -> dict[str, Ar
     return params | {"U_c": rest[:H], "b_q": rest[H], "V_c": rest[H + 1 : -1], "b_c": rest[-1]}
 
 
-def polish(cell: str, params: dict[str, Array], step: Step, rng: np.random.Generator) -> tuple[dict[str, Array], float]:
+def polish(
+    cell: str, params: dict[str, Array], step: Step, rng: np.random.Generator, enough: float
+) -> tuple[dict[str, Array], float]:
     """Return the parameters of a cell of the reference nearest to a function, from a start, and the largest error left.
 
-    The error is that of other points than the fit, relative to the largest answer.
+    The error is that of other points than the fit, relative to the largest answer; the fit ends once it is below
+    `enough`, or if it is still above 0.01 after a few evaluations.
     """
     from scipy.optimize import least_squares
 
@@ -204,12 +207,17 @@ def polish(cell: str, params: dict[str, Array], step: Step, rng: np.random.Gener
 
     wanted = [step(*point) for point in points]
     start = np.concatenate([array.ravel() for array in params.values()])
-    fit = least_squares(
-        lambda vector: (answers(vector, 0) - wanted[0]).ravel(), start, slopes, method="lm", max_nfev=60,
-        xtol=1e-15, ftol=1e-15, gtol=1e-15,
-    )  # fmt: skip
-    error = np.abs(answers(fit.x, 1) - wanted[1]).max() / max(1.0, np.abs(wanted[1]).max())
-    return named(fit.x), float(error)
+    vector, error = start, np.inf
+    for evaluations in (12, 60):  # the right cell is near after a few
+        fit = least_squares(
+            lambda vector: (answers(vector, 0) - wanted[0]).ravel(), vector, slopes, method="lm", max_nfev=evaluations,
+            xtol=1e-15, ftol=1e-15, gtol=1e-15,
+        )  # fmt: skip
+        vector = fit.x
+        error = float(np.abs(answers(vector, 1) - wanted[1]).max() / max(1.0, np.abs(wanted[1]).max()))
+        if not enough < error < 0.01:
+            break
+    return named(vector), error
 
 
 def _inputs(weights: Array, D: int, rng: np.random.Generator, n: int = POINTS) -> Array:

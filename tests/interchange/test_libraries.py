@@ -92,14 +92,24 @@ PROGRAM = re.search(r"```js\n(.*?)```", PAGE, re.DOTALL)[1]
 
 
 def by_tensorflow_js(path, x):
-    if not any(Path(folder, "@tensorflow", "tfjs").is_dir() for folder in os.environ.get("NODE_PATH", "").split(":")):
-        pytest.skip("TensorFlow.js is not installed: npm install @tensorflow/tfjs, and NODE_PATH=…/node_modules")
     program, numbers = path.with_name("program.js"), path.with_name("x.json")
     program.write_text(PROGRAM)
     numbers.write_text(json.dumps(x.tolist()))
     result = subprocess.run(["node", program, path, numbers], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr
     return np.array(json.loads(result.stdout.splitlines()[-1]), x.dtype)
+
+
+NEEDED = {".onnx": "onnxruntime", ".keras": "keras", ".pt": "torch"}
+
+
+@pytest.fixture
+def installed(ending):
+    """Skip a test whose library is not installed."""
+    if ending in NEEDED:
+        needed(NEEDED[ending])
+    elif not any(Path(folder, "@tensorflow").is_dir() for folder in os.environ.get("NODE_PATH", "").split(":")):
+        pytest.skip("TensorFlow.js is not installed: npm install @tensorflow/tfjs, and NODE_PATH=…/node_modules")
 
 
 LIBRARIES = [
@@ -112,6 +122,7 @@ LIBRARIES = [
 ]
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("ending", "dtype", "library"), LIBRARIES)
 def test_twenty_models_answer_the_same_in_the_other_library(ending, dtype, library, tmp_path):
     for seed in range(20 if library is not by_tensorflow_js else 3):
@@ -135,9 +146,10 @@ def trained(tmp_path_factory):
     return model, sequences(data.load(config.data).x_test, config).astype(model.dtype)
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("ending", "library"), {ending: library for ending, _, library in LIBRARIES}.items())
-def test_a_trained_model_gives_the_same_answers_there(ending, library, trained, tmp_path):
-    model, images = trained
+def test_a_trained_model_gives_the_same_answers_there(ending, library, request, tmp_path):
+    model, images = request.getfixturevalue("trained")
     interchange.save(model, tmp_path / f"model{ending}")
     parts = np.array_split(images, max(1, len(images) // 1000))
     logits = np.concatenate([library(tmp_path / f"model{ending}", part) for part in parts])
@@ -205,9 +217,9 @@ def test_a_tensor_that_claims_more_than_its_file_is_refused(tmp_path):
         interchange.read(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("ending", [".onnx", ".keras", ".pt"])
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("ending", NEEDED)
 def test_check_runs_the_other_library(ending, tmp_path):
-    needed({".onnx": "onnxruntime", ".keras": "keras", ".pt": "torch"}[ending])
     interchange.save(drawn(0, "float32")[0], tmp_path / "a.npz")
     result = call(convert, tmp_path / "a.npz", tmp_path / f"a{ending}", "--check")
     assert result.returncode == 0, result.stderr

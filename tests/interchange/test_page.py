@@ -22,8 +22,9 @@ BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "interchange.md").r
 def folder(tmp_path_factory):
     """Return a folder with a trained model in runs/story."""
     folder = tmp_path_factory.mktemp("page")
-    config = Config(data="digits", hidden_size=8, epochs=1)
-    Trainer(config, data.load("digits"), folder / "runs" / "story").run(quiet=True)
+    run = folder / "runs" / "story"
+    run.mkdir(parents=True)
+    Trainer(Config(data="digits", hidden_size=8, epochs=1, limit=64), data.load("digits"), run).run(quiet=True)
     return folder
 
 
