@@ -15,7 +15,12 @@ EXTRA = "install PyTorch, or save the state_dict as .safetensors or .npz"
 
 
 def read(path: Path) -> Params:
-    """Return the model of a state_dict; its names say whose it is.
+    """Return the model of a state_dict; its names say whose it is; errors as for `contents`."""
+    return from_names(contents(path))[1]
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Return the arrays of a state_dict by name.
 
     Raises
     ------
@@ -33,7 +38,7 @@ def read(path: Path) -> Params:
     except Exception as error:  # PyTorch raises errors of many kinds, all of them long
         first = " ".join(str(error).split())[:150]
         raise InterchangeError(f"PyTorch's weights-only reader refuses it ({type(error).__name__}: {first})") from error
-    return from_names(_arrays(torch, found, path))[1]
+    return _arrays(torch, found, path)
 
 
 def _arrays(torch: Any, found: Any, path: Path) -> dict[str, Any]:

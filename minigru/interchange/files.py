@@ -42,9 +42,7 @@ def read(path: str | Path) -> Params:
     InterchangeError
         There is no such file, it is damaged, it is no GRU that minigru can read, or a library is missing.
     """
-    path = Path(path)
-    if path.is_dir() and (path / "checkpoint.npz").is_file():
-        path = path / "checkpoint.npz"
+    path = resolved(path)
     module = _format(path)
     if not path.is_file():
         raise InterchangeError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
@@ -54,6 +52,12 @@ def read(path: str | Path) -> Params:
         raise InterchangeError(f"{path} cannot be read: {error}") from error
     except OSError as error:
         raise InterchangeError(f"{path} cannot be read ({error.strerror or checks.shown(error, str)})") from error
+
+
+def resolved(path: str | Path) -> Path:
+    """Return the path of a file, which is the checkpoint if `path` is the folder of a run."""
+    path = Path(path)
+    return path / "checkpoint.npz" if (path / "checkpoint.npz").is_file() else path
 
 
 def load(path: str | Path, backend: str | Backend = "numpy") -> SequenceClassifier:

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..training.files import read_arrays
+from . import article
 from . import keras as keras_format
 from . import onnx as onnx_format
 from . import safetensors as safetensors_format
-from .files import library, read
+from .files import library, read, resolved
 from .layers import read_layers
 from .names import InterchangeError, Params, cell_of, from_names
 from .probe import Step
@@ -37,7 +39,7 @@ def opened(path: str | Path) -> Opened:
     InterchangeError
         As for `read`.
     """
-    path = Path(path)
+    path = resolved(path)
     params = read(path)
     look = {".onnx": _onnx, ".keras": _keras}.get(path.suffix, _arrays)
     return look(path, params)
@@ -117,13 +119,7 @@ def _by_keras(keras: Any, cell: Any, dtype: np.dtype) -> Step:
 
 def _arrays(path: Path, params: Params) -> Opened:
     """Give the arrays of a file, which has no function of its own, the function of those whose names they bear."""
-    says = "minigru" if path.suffix == ".npz" else "Keras in TensorFlow.js" if path.suffix == ".json" else "PyTorch"
-    if path.suffix in (".npz", ".safetensors"):
-        from ..training.files import read_arrays
-
-        found = read_arrays(path) if path.suffix == ".npz" else safetensors_format.contents(path)[0]
-        says = from_names(found)[0]
-    elif path.suffix in (".pt", ".pth") and cell_of(params) == "gru":
-        says = "the article"
-    note = f"arrays with the names of {says}; a file of weights holds no function"
-    return Opened(note, cell_of(params), params, None, cell_step(params), "minigru.reference")
+    contents = {".npz": read_arrays, ".safetensors": safetensors_format.contents}.get(path.suffix, article.contents)
+    whose = "TensorFlow.js" if path.suffix == ".json" else from_names(contents(path))[0]
+    says = f"arrays with the names of {whose}; a file of weights holds no function"
+    return Opened(says, cell_of(params), params, None, cell_step(params), "minigru.reference")

@@ -25,16 +25,20 @@ def read(path: Path) -> Params:
     InterchangeError
         The header says otherwise than the names, an array is of another dtype, or the library is missing.
     """
-    arrays, header = contents(path)
-    params = from_names(arrays)[1]
-    said = header.get("variant")
+    arrays, header = _opened(path)
+    params, said = from_names(arrays)[1], header.get("variant")
     if said in VARIANTS.values() and said != VARIANTS[cell_of(params)]:
         raise InterchangeError(f"its header says {said!r}, and its names are those of: {VARIANTS[cell_of(params)]}")
     return params
 
 
-def contents(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the arrays by name, and the header's own entries; errors as for `read`."""
+def contents(path: Path) -> dict[str, Any]:
+    """Return the arrays by name; errors as for `read`."""
+    return _opened(path)[0]
+
+
+def _opened(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the arrays by name, and the header's own entries."""
     library("safetensors", EXTRA)
     from safetensors import SafetensorError, safe_open
 
