@@ -36,7 +36,8 @@ def read(path: Path) -> Params:
     arrays: dict[str, np.ndarray] = {}
     for group in model["weightsManifest"]:
         arrays |= _group(group, path.parent)
-    found = {_short(name): array for name, array in arrays.items()}
+    whose = {str(config.get("name")): layer for config, layer in ((layers.gru, "gru"), (layers.dense or {}, "linear"))}
+    found = {_short(name, whose): array for name, array in arrays.items()}
     wanted = ["gru/kernel", "gru/recurrent_kernel", *["linear/kernel"] * (layers.dense is not None)]
     if missing := [name for name in wanted if name not in found]:
         raise InterchangeError(f"its weights lack {missing[0]}; it has {', '.join(sorted(arrays))[:100] or 'none'}")
@@ -87,10 +88,10 @@ def _group(group: Any, folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _short(name: str) -> str:
-    """Return the layer and the array of a name such as "gru/gru_cell/kernel" or "dense_1/bias"."""
-    array = name.rpartition("/")[2]
-    return f"{'gru' if 'gru' in name or array == 'recurrent_kernel' else 'linear'}/{array}"
+def _short(name: str, whose: dict[str, str]) -> str:
+    """Return the layer and the array of a name such as "encoder/gru_cell/kernel", given the layers by their names."""
+    layer, _, array = name.partition("/")
+    return f"{whose.get(layer, 'other')}/{array.rpartition('/')[2]}"
 
 
 def written(params: Params, name: str) -> dict[str, bytes]:

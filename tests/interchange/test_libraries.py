@@ -176,6 +176,38 @@ def test_a_model_made_by_keras_is_read(reset_after, dtype, tmp_path, rng):
     assert relative(by_reference, theirs) < KERAS
 
 
+MAKE = """
+const tf = require('@tensorflow/tfjs'), fs = require('fs'), [folder, recurrentActivation] = process.argv.slice(2);
+const gru = tf.layers.gru({name: 'reader', units: 5, inputShape: [null, 4], recurrentActivation});
+const model = tf.sequential({layers: [gru, tf.layers.dense({name: 'a_gru_is_before_me', units: 3})]});
+model.setWeights(model.getWeights().map((w, i) => tf.randomNormal(w.shape, 0, 0.5, 'float32', i)));
+const save = async ({modelTopology, weightSpecs, weightData}) => {
+  const weightsManifest = [{paths: ['weights.bin'], weights: weightSpecs}];
+  fs.writeFileSync(folder + '/weights.bin', Buffer.from(weightData));
+  fs.writeFileSync(folder + '/model.json', JSON.stringify({modelTopology, weightsManifest}));
+  return {modelArtifactsInfo: {dateSaved: new Date(), modelTopologyType: 'JSON'}};
+};
+const x = tf.randomNormal([6, 7, 4], 0, 1, 'float32', 8);
+model.save({save}).then(() => console.log(JSON.stringify([x.arraySync(), model.predict(x).arraySync()])));
+"""
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize(("ending", "activation"), [(".json", "sigmoid"), (".json", "hardSigmoid")])
+def test_a_model_made_by_tensorflow_js_is_read(ending, activation, tmp_path):
+    (tmp_path / "make.js").write_text(MAKE)
+    made = subprocess.run(["node", tmp_path / "make.js", tmp_path, activation], capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    if activation != "sigmoid":
+        with pytest.raises(
+            interchange.InterchangeError, match="recurrent_activation 'hard_sigmoid'; expected 'sigmoid'"
+        ):
+            minigru.load(tmp_path / f"model{ending}")
+        return
+    x, theirs = (np.array(array, "float32") for array in json.loads(made.stdout.splitlines()[-1]))
+    assert relative(minigru.load(tmp_path / f"model{ending}").logits(x), theirs) < 1e-6
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_gru_of_pytorch_is_read_for_the_reference_by_every_way(dtype, tmp_path, rng):
     torch = needed("torch")
