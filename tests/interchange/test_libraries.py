@@ -32,7 +32,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the other libraries
 EXTRA = "is not installed: the extras bench and keras bring it"
 ROUNDING = {"float32": 1e-6, "float64": 1e-12}
-KERAS = 1e-6  # in float64 too: but on TensorFlow, Keras 3 multiplies matrices in float32
+KERAS = 1e-6  # in float64 too: on PyTorch and NumPy, Keras 3.15 multiplies matrices in float32
 
 # What a program of the other library does: it loads the file and answers. Each is a function (path, x) -> logits.
 
