@@ -163,15 +163,14 @@ def fit_after(step: Step, gate: Array, rng: np.random.Generator) -> dict[str, Ar
             rest = np.linalg.lstsq(basis, y, rcond=1e-12)[0]
             return rest, basis @ rest - y
 
-        best = None
+        best: tuple[float, Array] = (np.inf, np.zeros(H + D + 1))
         for _ in range(6):
             start = rng.standard_normal(H + D + 1) / (1e-9 + np.abs(v).mean())
             fit = least_squares(lambda w, solved=solved: solved(w)[1], start, method="lm", max_nfev=250)
-            if best is None or fit.cost < best.cost:
-                best = fit
-            if np.abs(best.fun).max() < 1e-4 * max(1, np.abs(y).max()):
+            best = min(best, (float(np.abs(fit.fun).max()), fit.x), key=lambda pair: pair[0])
+            if best[0] < 1e-4 * max(1, np.abs(y).max()):
                 break
-        found.append((best.x, solved(best.x)[0]))
+        found.append((best[1], solved(best[1])[0]))
     w, rest = (np.stack(parts, axis=1) for parts in zip(*found, strict=True))
     params = {"W_k": gate[:-1], "b_k": gate[-1], "W_r": w[:-1], "b_r": w[-1]}
     return params | {"U_c": rest[:H], "b_q": rest[H], "V_c": rest[H + 1 : -1], "b_c": rest[-1]}
