@@ -16,10 +16,10 @@ import onnx
 import pytest
 import safetensors.numpy
 from calling import assert_one_sentence, call
-from conftest import drawn
 from helpers import relative
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from random_models import drawn
 
 import minigru
 from minigru import interchange, reference

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import which_gru
 from calling import assert_one_sentence, call
-from conftest import drawn
 from helpers import ROOT
+from random_models import drawn
 
 from minigru import interchange
 from minigru.interchange import variants

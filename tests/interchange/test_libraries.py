@@ -16,8 +16,8 @@ import convert
 import numpy as np
 import pytest
 from calling import call
-from conftest import drawn
 from helpers import ROOT, relative
+from random_models import drawn
 
 import minigru
 from minigru import interchange
