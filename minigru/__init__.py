@@ -3,7 +3,7 @@
 Start with `minigru.reference`, which is the equations; `minigru.engine.gru` computes the same function fast.
 """
 
-from . import gradcheck, reference
+from . import gradcheck, interchange, reference
 from .engine.adam import Adam, clip_by_global_norm, constant, cosine, warmup_cosine
 from .engine.backend import Backend, BackendUnavailable, get_backend
 from .engine.gru import GRU
@@ -12,6 +12,7 @@ from .engine.linear import Linear
 from .engine.loss import SoftmaxCrossEntropy
 from .engine.model import SequenceClassifier
 from .engine.rnn import RNN
+from .interchange import load
 
 __version__ = "0.1.0"
 
@@ -29,7 +30,9 @@ __all__ = [
     "cosine",
     "get_backend",
     "gradcheck",
+    "interchange",
     "join",
+    "load",
     "reference",
     "warmup_cosine",
 ]

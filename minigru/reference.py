@@ -106,6 +106,77 @@ def gru_cell_backward(dc: Array, cache: Cache) -> tuple[Array, Array, Params]:
     return dx + dx_r + dx_u, dc_prev + dc_prev_r + dc_prev_u, grads
 
 
+# --- The other GRU: PyTorch's, cuDNN's and Keras's default ---------------------------------------------------------
+
+
+def gru_after_cell(x: Array, c_prev: Array, p: Params) -> tuple[Array, Cache]:
+    """One step of the GRU whose reset gate acts after the product, (P1) to (P4).
+
+    Parameters
+    ----------
+    x : (B, D)
+    c_prev : (B, H)
+    p : ``W_k``, ``W_r`` (H + D, H), ``U_c`` (H, H), ``V_c`` (D, H), and ``b_k``, ``b_r``, ``b_q``, ``b_c`` (H,)
+
+    Returns
+    -------
+    c : (B, H), the new memory
+    cache : what `gru_after_cell_backward` needs
+    """
+    gamma_k = sigmoid(concat(c_prev, x) @ p["W_k"] + p["b_k"])  # (P1)
+    gamma_r = sigmoid(concat(c_prev, x) @ p["W_r"] + p["b_r"])  # (P2)
+    q = c_prev @ p["U_c"] + p["b_q"]  # (P3)
+    c_tilde = np.tanh(gamma_r * q + x @ p["V_c"] + p["b_c"])  # (P3)
+    c = gamma_k * c_prev + (1 - gamma_k) * c_tilde  # (P4)
+    return c, (x, c_prev, gamma_k, gamma_r, q, c_tilde, p)
+
+
+def gru_after_cell_backward(dc: Array, cache: Cache) -> tuple[Array, Array, Params]:
+    """Gradients of one step: `gru_after_cell` read from its last line to its first.
+
+    Parameters
+    ----------
+    dc : (B, H)
+    cache : from `gru_after_cell`
+
+    Returns
+    -------
+    dx : (B, D)
+    dc_prev : (B, H)
+    grads : the same keys and shapes as the parameters
+    """
+    x, c_prev, gamma_k, gamma_r, q, c_tilde, p = cache
+    H = c_prev.shape[1]
+
+    dgamma_k = dc * (c_prev - c_tilde)  # (dP4)
+    dc_tilde = dc * (1 - gamma_k)  # (dP4)
+    dc_prev = dc * gamma_k  # (dP4)
+
+    dz_c = dc_tilde * (1 - c_tilde**2)  # (dP3)
+    dx = dz_c @ p["V_c"].T  # (dP3)
+    dgamma_r = dz_c * q  # (dP3)
+    dq = dz_c * gamma_r  # (dP3)
+    dc_prev = dc_prev + dq @ p["U_c"].T  # (dP3)
+
+    dz_r = dgamma_r * gamma_r * (1 - gamma_r)  # (dP2)
+    dc_prev_r, dx_r = split(dz_r @ p["W_r"].T, H)  # (dP2)
+
+    dz_k = dgamma_k * gamma_k * (1 - gamma_k)  # (dP1)
+    dc_prev_k, dx_k = split(dz_k @ p["W_k"].T, H)  # (dP1)
+
+    grads = {
+        "V_c": x.T @ dz_c,  # (dPW)
+        "b_c": dz_c.sum(axis=0),  # (dPW)
+        "U_c": c_prev.T @ dq,  # (dPW)
+        "b_q": dq.sum(axis=0),  # (dPW)
+        "W_r": concat(c_prev, x).T @ dz_r,  # (dPW)
+        "b_r": dz_r.sum(axis=0),  # (dPW)
+        "W_k": concat(c_prev, x).T @ dz_k,  # (dPW)
+        "b_k": dz_k.sum(axis=0),  # (dPW)
+    }
+    return dx + dx_r + dx_k, dc_prev + dc_prev_r + dc_prev_k, grads
+
+
 # --- The plain RNN, the baseline -----------------------------------------------------------------------------------
 
 
@@ -190,6 +261,16 @@ def gru_forward(x: Array, c_0: Array, p: Params, lengths: Array | None = None) -
 def gru_backward(dstates: Array, caches: list[Cache]) -> tuple[Array, Array, Params]:
     """Return dx (T, B, D), dc_0 (B, H) and the weight gradients, given the gradient of every memory (T, B, H)."""
     return _sequence_backward(gru_cell_backward, dstates, caches)
+
+
+def gru_after_forward(x: Array, c_0: Array, p: Params) -> tuple[Array, list[Cache]]:
+    """Run the GRU of (P1) to (P4) over x (T, B, D) from c_0 (B, H); return the memories (T, B, H) and the cache."""
+    return _sequence(gru_after_cell, x, c_0, p)
+
+
+def gru_after_backward(dstates: Array, caches: list[Cache]) -> tuple[Array, Array, Params]:
+    """Return dx (T, B, D), dc_0 (B, H) and the weight gradients, given the gradient of every memory (T, B, H)."""
+    return _sequence_backward(gru_after_cell_backward, dstates, caches)
 
 
 def rnn_forward(x: Array, a_0: Array, p: Params) -> tuple[Array, list[Cache]]:

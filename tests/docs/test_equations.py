@@ -87,11 +87,13 @@ AS_PYTHON = [
     (r"\\tanh", "np.tanh"),
     (r"\\sigma", "sigmoid"),
     (r"(W_\w) \[(.*?), x\]", r'concat(\2, x) @ p["\1"]'),
+    (r"(U_\w) (c_prev)|(V_\w) (x)", r'\2\4 @ p["\1\3"]'),
     (r"\+ (b_\w)", r'+ p["\1"]'),
     (r"\^", "**"),
     (r"(?<=[\w)]) (?=[\w(])", " * "),
 ]
 ELEMENTWISE = ["G1", "G2", "G3", "G4", "dG4", "dG3", "dG2", "dG1", "R1", "dR1", "A1", "A2", "A3", "A4", "A5"]
+ELEMENTWISE += ["P1", "P2", "P3", "P4", "dP4", "dP2", "dP1"]
 
 
 def as_python(latex: str) -> str:
@@ -105,8 +107,8 @@ def test_an_equation_has_the_value_of_the_line_beside_it(tag, rng):
     lines = dict(line.split(" = ", 1) for line in quoted_lines(tag) if " = " in line)
     names = {*re.findall(r"\b[a-zA-Z]\w*\b", " ".join(lines.values()))}
     values = {name: rng.random((2, 3)) for name in sorted(names)}
-    shapes = {"W": (7, 3), "b": (3,)}
-    values |= {"x": rng.random((2, 4)), "p": {f"{k}_{g}": rng.random(shapes[k]) for k in "Wb" for g in "urca"}}
+    shapes = {"W": (7, 3), "U": (3, 3), "V": (4, 3), "b": (3,)}
+    values |= {"x": rng.random((2, 4)), "p": {f"{k}_{g}": rng.random(shapes[k]) for k in "WUVb" for g in "urcakq"}}
     values |= {"np": np, "t": 3, "concat": reference.concat, "sigmoid": reference.sigmoid}
     compared = 0
     for piece in re.split(r"\\qquad", " \\qquad ".join(EQUATIONS[tag].formulas)):

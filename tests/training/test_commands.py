@@ -41,6 +41,8 @@ SMALL = {
     "gates.py": "--out {folder}",
     "export_page.py": "--out {folder}",
     "predict.py": "--out {folder}",
+    "convert.py": "",
+    "which_gru.py": "",
     "make_figures.py": "--dry-run",
 }
 EXERCISES = SimpleNamespace(__name__="exercises", main=exercises.main)
@@ -52,6 +54,7 @@ KNOWN = {
     "python scripts/story/plot_step_size.py",
     "mpiexec -n 2 python scripts/train_mnist.py",
     "python scripts/train_mnist.py --ranks 2",
+    "python scripts/which_gru.py gru.safetensors wrong.onnx",
 }
 
 
@@ -102,6 +105,7 @@ def trained(tmp_path_factory):
     run = tmp_path_factory.mktemp("documents") / "runs" / "story"
     small = ("--data", "digits", "--epochs", "1", "--hidden-size", "8", "--out", run)
     assert call(train_mnist, *small).returncode == 0
+    minigru.interchange.save(minigru.load(run), run / "model.onnx")
     return run
 
 
@@ -174,8 +178,8 @@ def test_the_options_that_the_documents_name_are_those_of_a_script():
 
 
 def python_blocks() -> list[str]:
-    """Return the blocks of all pages but one, whose blocks another test runs and checks against ONNX."""
-    texts = [page.read_text("utf-8") for page in PAGES if page.name != "notation.md"]
+    """Return the blocks of all pages but two, whose blocks other tests run, with ONNX and other libraries."""
+    texts = [page.read_text("utf-8") for page in PAGES if page.name not in ("notation.md", "interchange.md")]
     return [block for text in texts for language, block in FENCE.findall(text) if language == "python"]
 
 
