@@ -231,8 +231,13 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
     def _check(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Sequences, np.ndarray, Any]:
         """Return valid training data without the samples of weight 0; the weights (n,) may be None."""
         self._validate_params()
-        if not reset and self.hidden_size != (H := self.model_.cell.hidden_size):
-            raise ValueError(f"hidden_size is {self.hidden_size}; expected {H}, with which the model was made")
+        if not reset:
+            made = {"hidden_size": self.model_.cell.hidden_size, "backend": self.model_.backend.name}
+            for name, value in made.items():
+                if getattr(self, name) != value:
+                    raise ValueError(
+                        f"{name} is {getattr(self, name)!r}; expected {value!r}, with which the model was made"
+                    )
         if y is None:
             raise ValueError("GRUClassifier requires y to be passed, but the target y is None")
         y = _check_y(y, estimator=self)
@@ -271,6 +276,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
             self._from_table: bool = from_table
             if not from_table:
                 self.n_features_in_ = D
+                self.__dict__.pop("feature_names_in_", None)  # of an earlier fit on a data frame
         return X
 
     def _start(self, X: Sequences, classes: np.ndarray) -> None:
@@ -299,6 +305,10 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
             X, y, weight = take(X, rows), y[rows], None if weight is None else weight[rows]
         if self.class_weight is not None:
             weight = by_class[y] if weight is None else by_class[y] * weight
+            if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.max() > 0):
+                raise ValueError(
+                    f"class_weight is {self.class_weight}; expected finite weights from 0 up, above 0 for a class in y"
+                )
         if weight is not None:
             weight = weight / weight.mean()  # so that the size of the steps does not depend on the scale of the weights
         steps = epochs * math.ceil(len(y) / self.batch_size)

@@ -6,6 +6,7 @@ import pickle
 import signal
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import relative
 from sklearn.base import clone
@@ -91,6 +92,10 @@ def planted(X, value):
         ({"schedule": "linear"}, lambda X, y: (X, y), "'schedule' parameter of GRUClassifier must be"),
         ({"learning_rate": 1e307}, lambda X, y: (X, y), "the loss is (nan|inf) in epoch .; scale X"),
         ({}, lambda X, y: (X, y, -np.ones(n)), "sample_weight is negative"),
+        ({"class_weight": {"up": -1}}, lambda X, y: (X, y), "class_weight is {'up': -1}; expected finite"),
+        ({"class_weight": {"up": 0, "down": 0}}, lambda X, y: (X, y), "above 0 for a class in y"),
+        ({}, lambda X, y: ([[[1.0], [1.0, 2.0]], [[1.0]]], y[:2]), r"X\[0\] has steps of several lengths"),
+        ({}, lambda X, y: ([[[1.0]], [[1.0], [1.0, 2.0]]], y[:2]), r"X\[1\] has steps of several lengths"),
         ({"early_stopping": True, "validation_fraction": 0.01}, lambda X, y: (X, y), "test_size"),
     ],
 )
@@ -108,7 +113,8 @@ def test_bad_data_of_a_fitted_model(data):
         (lambda: model.predict(X[0]), "not a batch of sequences"),  # else it would be T sequences of one step
         (lambda: model.predict(X[..., :2]), "2 features per step, but GRUClassifier is expecting 3"),
         (lambda: model.fit(X, np.arange(n) // 4), "warm_start continues with the classes"),
-        (lambda: model.set_params(hidden_size=9).fit(X, y), "hidden_size is 9; expected 8"),
+        (lambda: clone(model).fit(X, y).set_params(hidden_size=9).fit(X, y), "hidden_size is 9; expected 8"),
+        (lambda: model.set_params(backend="cupy").fit(X, y), "backend is 'cupy'; expected 'numpy', with which"),
         (lambda: classifier().partial_fit(X, y), "classes is missing"),
         (lambda: classifier().partial_fit(X, y, ["up"]), "labels {.*down.*}; expected"),
         (lambda: classifier().fit(X, y).partial_fit(X, y, ["up"]), "as in the first call"),
@@ -200,3 +206,10 @@ def test_ctrl_c_ends_fit_with_a_usable_model(data, monkeypatch, capsys):
         model.fit(X, y)
     assert (model.n_iter_, len(model.loss_curve_), len(model.predict(X))) == (3, 3, n)
     assert "3/1000" in capsys.readouterr().err
+
+
+def test_names_of_columns_end_with_the_data_frame(data):
+    X, y = data
+    model = classifier(step_size=D).fit(pd.DataFrame(X.reshape(n, -1)).add_prefix("x"), y)
+    assert model.feature_names_in_[0] == "x0"
+    assert not hasattr(model.fit(X, y), "feature_names_in_")
