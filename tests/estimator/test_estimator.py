@@ -176,6 +176,24 @@ def test_early_stopping_keeps_the_best_weights(data, rng):
     assert model.n_iter_ == len(model.validation_scores_) == best + 3
     until_then = stopping.set_params(max_iter=best).fit(X, y)
     np.testing.assert_array_equal(model.predict_proba(X), until_then.predict_proba(X))
+    weighted = stopping.set_params(max_iter=5).fit(X, y, rng.uniform(1, 9, n)).validation_scores_
+    assert any(12 * score % 1 for score in weighted)  # without weights, so many of the 12 held out are right
+    model = stopping.set_params(max_iter=9, learning_rate=0.1, tol=0.99).fit(X, X[:, -1, 0] > 0)
+    assert max(model.validation_scores_) > model.validation_scores_[0]
+    assert model.n_iter_ == 1 + 3
+
+
+def test_every_parameter_of_the_training_changes_the_model(data):
+    X, y = data
+    changes = {"hidden_size": 9, "learning_rate": 0.02, "schedule": "constant", "clip_norm": 1e-9, "batch_size": 8}
+    each = [{}, {"max_iter": 5}, *({name: value} for name, value in changes.items())]
+    assert len({classifier(**change).fit(X, y).predict_proba(X).tobytes() for change in each}) == len(each)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_samples_with_the_last_smaller_batch(data):
+    X, y = data
+    model = classifier(learning_rate=1e-300, max_iter=1).fit(X, y)
+    assert model.loss_curve_ == pytest.approx([float(model.model_.loss(X, (y == "up").astype(int)))])
 
 
 def test_random_state_decides_everything_random(data):
