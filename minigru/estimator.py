@@ -47,12 +47,13 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
     step_size : D, the numbers per step in a row of a table; None reads a row as a series of single numbers, D = 1, and
         takes the D of sequences as it comes
     learning_rate : of Adam, at the first step
-    schedule : "cosine" lets the rate fall to 0 at the end of `fit`, "constant" keeps it. `partial_fit`, which does not
-        know the end, keeps it
+    schedule : "cosine" lets the rate fall to 0 at the end of `fit`, "warmup-cosine" lets it rise over the first tenth
+        of the steps before that, "constant" keeps it. `partial_fit`, which does not know the end, keeps it
     clip_norm : longer gradients are scaled down to this norm; None leaves them
     batch_size : B, sequences per step of Adam
     max_iter : epochs of `fit`
-    class_weight : a dict {label: weight}, "balanced" for weights inverse to the frequency of a class, or None
+    class_weight : a dict {label: weight}, "balanced" for weights inverse to the frequency of a class, in
+        which a sample counts by its weight, or None
     warm_start : if True, a repeated `fit` continues from the weights, moments and random generator of the last one
     early_stopping : if True, hold out a part of the training data, stop once its accuracy no longer improves, and keep
         the weights of the best epoch
@@ -293,7 +294,10 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         self, X: Sequences, y: np.ndarray, weight: np.ndarray | None, epochs: int, schedule: str
     ) -> GRUClassifier:
         """Train for at most `epochs`; where a part of the data is held out, end with the weights that suit it best."""
-        by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if self.class_weight == "balanced":  # the function of scikit-learn 1.5 knows no sample weights
+            by_class = 1 / np.bincount(np.searchsorted(self.classes_, y), weight)
+        else:
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         y = np.searchsorted(self.classes_, y)
         held_out, best_weights = None, None
         best, epochs_since = -math.inf, 0

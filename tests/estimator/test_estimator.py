@@ -153,9 +153,11 @@ def test_partial_fit_and_warm_start_continue_as_one_fit(data):
 def test_weights_stand_for_repetitions_and_only_their_ratios_count(data, rng):
     X, y = data
     counts = rng.integers(0, 3, n)
-    weighted = classifier(batch_size=2 * n).fit(X, y, counts / 7).predict_proba(X)
-    repeated = classifier(batch_size=2 * n).fit(X.repeat(counts, axis=0), y.repeat(counts)).predict_proba(X)
-    assert relative(weighted, repeated) < 1e-9
+    for class_weight in (None, "balanced"):
+        model = classifier(batch_size=2 * n, class_weight=class_weight)
+        weighted = model.fit(X, y, counts / 7).predict_proba(X)
+        repeated = model.fit(X.repeat(counts, axis=0), y.repeat(counts)).predict_proba(X)
+        assert relative(weighted, repeated) < 1e-9
     by_class = classifier(class_weight={"up": 5}).fit(X, y).predict_proba(X)
     by_sample = classifier().fit(X, y, np.where(y == "up", 5, 1)).predict_proba(X)
     np.testing.assert_array_equal(by_class, by_sample)
