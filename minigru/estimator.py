@@ -47,12 +47,13 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
     step_size : D, the numbers per step in a row of a table; None reads a row as a series of single numbers, D = 1, and
         takes the D of sequences as it comes
     learning_rate : of Adam, at the first step
-    schedule : "cosine" lets the rate fall to 0 at the end of `fit`, "constant" keeps it. `partial_fit`, which does not
-        know the end, keeps it
+    schedule : "cosine" lets the rate fall to 0 at the end of `fit`, "warmup-cosine" lets it rise over the first tenth
+        of the steps before that, "constant" keeps it. `partial_fit`, which does not know the end, keeps it
     clip_norm : longer gradients are scaled down to this norm; None leaves them
     batch_size : B, sequences per step of Adam
     max_iter : epochs of `fit`
-    class_weight : a dict {label: weight}, "balanced" for weights inverse to the frequency of a class, or None
+    class_weight : a dict {label: weight}, "balanced" for weights inverse to the frequency of a class, in
+        which a sample counts by its weight, or None
     warm_start : if True, a repeated `fit` continues from the weights, moments and random generator of the last one
     early_stopping : if True, hold out a part of the training data, stop once its accuracy no longer improves, and keep
         the weights of the best epoch
@@ -231,8 +232,13 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
     def _check(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Sequences, np.ndarray, Any]:
         """Return valid training data without the samples of weight 0; the weights (n,) may be None."""
         self._validate_params()
-        if not reset and self.hidden_size != (H := self.model_.cell.hidden_size):
-            raise ValueError(f"hidden_size is {self.hidden_size}; expected {H}, with which the model was made")
+        if not reset:
+            made = {"hidden_size": self.model_.cell.hidden_size, "backend": self.model_.backend.name}
+            for name, value in made.items():
+                if getattr(self, name) != value:
+                    raise ValueError(
+                        f"{name} is {getattr(self, name)!r}; expected {value!r}, with which the model was made"
+                    )
         if y is None:
             raise ValueError("GRUClassifier requires y to be passed, but the target y is None")
         y = _check_y(y, estimator=self)
@@ -271,6 +277,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
             self._from_table: bool = from_table
             if not from_table:
                 self.n_features_in_ = D
+                self.__dict__.pop("feature_names_in_", None)  # of an earlier fit on a data frame
         return X
 
     def _start(self, X: Sequences, classes: np.ndarray) -> None:
@@ -287,7 +294,10 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         self, X: Sequences, y: np.ndarray, weight: np.ndarray | None, epochs: int, schedule: str
     ) -> GRUClassifier:
         """Train for at most `epochs`; where a part of the data is held out, end with the weights that suit it best."""
-        by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if self.class_weight == "balanced":  # the function of scikit-learn 1.5 knows no sample weights
+            by_class = 1 / np.bincount(np.searchsorted(self.classes_, y), weight)
+        else:
+            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         y = np.searchsorted(self.classes_, y)
         held_out, best_weights = None, None
         best, epochs_since = -math.inf, 0
@@ -299,6 +309,10 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
             X, y, weight = take(X, rows), y[rows], None if weight is None else weight[rows]
         if self.class_weight is not None:
             weight = by_class[y] if weight is None else by_class[y] * weight
+            if not (np.isfinite(weight).all() and weight.min() >= 0 and weight.max() > 0):
+                raise ValueError(
+                    f"class_weight is {self.class_weight}; expected finite weights from 0 up, above 0 for a class in y"
+                )
         if weight is not None:
             weight = weight / weight.mean()  # so that the size of the steps does not depend on the scale of the weights
         steps = epochs * math.ceil(len(y) / self.batch_size)

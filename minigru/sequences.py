@@ -13,7 +13,7 @@ Sequences = np.ndarray | list[np.ndarray]
 def are_sequences(X: Any) -> bool:
     """Whether X is (n, T, D), or a list of sequences (T_i, D), and not a table of rows."""
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and np.ndim(X[0]) == 2
+        return len(X) > 0 and len(_shape(0, X[0])) == 2
     return _ndim(X) == 3
 
 
@@ -44,7 +44,7 @@ def check_sequences(X: Any, dtype: Any) -> Sequences:
         if 0 in X.shape:
             raise ValueError(f"X has shape {X.shape}; expected (n, T, D), none of them 0")
         return X
-    shapes = [np.shape(sequence) for sequence in X]
+    shapes = [_shape(i, sequence) for i, sequence in enumerate(X)]
     D = shapes[0][1]
     for i, shape in enumerate(shapes):
         if len(shape) != 2 or shape[1] != D or 0 in shape:
@@ -72,6 +72,13 @@ def batch(X: Sequences, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray | None
     for padded, sequence in zip(x, sequences, strict=True):
         padded[: len(sequence)] = sequence
     return x, (lengths if lengths.min() < lengths.max() else None)
+
+
+def _shape(i: int, sequence: Any) -> tuple[int, ...]:
+    try:
+        return np.shape(sequence)
+    except ValueError:  # NumPy's message does not say which sequence
+        raise ValueError(f"X[{i}] has steps of several lengths; expected an array (T_i, D)") from None
 
 
 def _ndim(X: Any) -> int:

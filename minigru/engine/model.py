@@ -103,7 +103,7 @@ class SequenceClassifier(Flat):
     def loss_and_gradient(self, x: Any, y: Any, lengths: Any = None, weights: Any = None) -> Array:
         """Return what `loss` returns, and fill `grads` as `backward` does; a large batch goes in parts (F14).
 
-        Arguments and errors as for `loss`.
+        Arguments and errors as for `loss`. Do not call `backward` after it.
         """
         x, ended, y, weights = self._samples(x, y, lengths, weights)
         B = len(x)
@@ -112,7 +112,8 @@ class SequenceClassifier(Flat):
             loss = self._loss(x, ended, y, weights)
             self.backward()
             return loss
-        mean, gradient = self.backend.zeros((), self.dtype), self.backend.zeros(self.gradient.shape, self.dtype)
+        mean: Any = 0.0
+        gradient = self.backend.zeros(self.gradient.shape, self.dtype)
         for part in (slice(B * i // parts, B * (i + 1) // parts) for i in range(parts)):
             ends, w = (None if ended is None else ended[:, part]), (None if weights is None else weights[part])
             share = (part.stop - part.start) / B

@@ -126,7 +126,7 @@ def verify(ablations: dict[str, Undo]) -> None:
     ValueError
         A gradient, or a parameter after a step of Adam, differs from minigru's.
     """
-    params, (x, y) = initial(5, 6, 0), make_batch(20, 3, 5, 0)
+    params, (x, y) = initial(5, 6, 0), make_batch(20, 256, 5, 0)  # as many samples as (F14) divides
     ours = Engine(params)
     ours.step(x, y)
     for tag, undo in ablations.items():

@@ -202,18 +202,39 @@ def test_products_of_a_few_rows_at_a_time(shape, rng, monkeypatch):
 @pytest.mark.parametrize("B", [1, 5, 6, 20])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_batch_in_parts_has_the_same_loss_and_gradient(B, weighted, rng):
-    parts, whole = (
-        minigru.SequenceClassifier(2, 3, 4, backend=backend, dtype="float64")
-        for backend in (replace(minigru.get_backend("numpy"), cached_batch=3), "numpy")
-    )
+    backend = replace(recording(), cached_batch=3)
+    parts, whole = (minigru.SequenceClassifier(2, 3, 4, backend=each, dtype="float64") for each in (backend, "numpy"))
     x, y = rng.standard_normal((B, 5, 2)), rng.integers(4, size=B)
     more = (rng.integers(1, 6, size=B), rng.uniform(0, 2, B)) if weighted else ()
     for _ in range(2):
-        assert float(parts.loss_and_gradient(x, y, *more)) == pytest.approx(float(whole.loss(x, y, *more)), rel=1e-12)
+        loss, expected = parts.loss_and_gradient(x, y, *more), whole.loss(x, y, *more)
+        assert loss == pytest.approx(expected, rel=1e-12)
+        assert type(loss) is type(expected)
         whole.backward()
         assert relative(parts.gradient, whole.gradient) < 1e-12
+    assert max(array.shape[1] for array in backend.handed_out if array.ndim == 3) < 6
+    if B >= 6:
+        with pytest.raises(RuntimeError, match="without a loss just before it"):
+            parts.backward()  # the buffers hold the last part alone
     with pytest.raises(ValueError, match="y has"):
         parts.loss_and_gradient(x, np.append(y, 0), *more)
+
+
+@pytest.mark.parametrize(
+    ("blas", "simd", "small"),
+    [
+        ("scipy-openblas", {"found": ["X86_V3", "X86_V4"]}, True),
+        ("openblas", {"baseline": ["AVX512_SKX"]}, True),
+        ("openblas", {"baseline": ["X86_V2"]}, False),
+        ("openblas", None, False),
+        ("accelerate", {"found": ["X86_V4"]}, False),
+        (None, {"found": ["X86_V4"]}, False),
+    ],
+)
+def test_small_products_need_openblas_and_avx_512(blas, simd, small, monkeypatch):
+    config = {"Build Dependencies": {"blas": {"name": blas}} if blas else {}}  # NumPy leaves out what is empty
+    monkeypatch.setattr(np, "show_config", lambda mode: config | ({"SIMD Extensions": simd} if simd else {}))
+    assert numpy_kernels._has_small_products() == small
 
 
 def test_only_the_latest_sizes_keep_their_buffers():

@@ -6,6 +6,7 @@ import pickle
 import signal
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers import relative
 from sklearn.base import clone
@@ -91,6 +92,10 @@ def planted(X, value):
         ({"schedule": "linear"}, lambda X, y: (X, y), "'schedule' parameter of GRUClassifier must be"),
         ({"learning_rate": 1e307}, lambda X, y: (X, y), "the loss is (nan|inf) in epoch .; scale X"),
         ({}, lambda X, y: (X, y, -np.ones(n)), "sample_weight is negative"),
+        ({"class_weight": {"up": -1}}, lambda X, y: (X, y), "class_weight is {'up': -1}; expected finite"),
+        ({"class_weight": {"up": 0, "down": 0}}, lambda X, y: (X, y), "above 0 for a class in y"),
+        ({}, lambda X, y: ([[[1.0], [1.0, 2.0]], [[1.0]]], y[:2]), r"X\[0\] has steps of several lengths"),
+        ({}, lambda X, y: ([[[1.0]], [[1.0], [1.0, 2.0]]], y[:2]), r"X\[1\] has steps of several lengths"),
         ({"early_stopping": True, "validation_fraction": 0.01}, lambda X, y: (X, y), "test_size"),
     ],
 )
@@ -108,7 +113,8 @@ def test_bad_data_of_a_fitted_model(data):
         (lambda: model.predict(X[0]), "not a batch of sequences"),  # else it would be T sequences of one step
         (lambda: model.predict(X[..., :2]), "2 features per step, but GRUClassifier is expecting 3"),
         (lambda: model.fit(X, np.arange(n) // 4), "warm_start continues with the classes"),
-        (lambda: model.set_params(hidden_size=9).fit(X, y), "hidden_size is 9; expected 8"),
+        (lambda: clone(model).fit(X, y).set_params(hidden_size=9).fit(X, y), "hidden_size is 9; expected 8"),
+        (lambda: model.set_params(backend="cupy").fit(X, y), "backend is 'cupy'; expected 'numpy', with which"),
         (lambda: classifier().partial_fit(X, y), "classes is missing"),
         (lambda: classifier().partial_fit(X, y, ["up"]), "labels {.*down.*}; expected"),
         (lambda: classifier().fit(X, y).partial_fit(X, y, ["up"]), "as in the first call"),
@@ -147,9 +153,11 @@ def test_partial_fit_and_warm_start_continue_as_one_fit(data):
 def test_weights_stand_for_repetitions_and_only_their_ratios_count(data, rng):
     X, y = data
     counts = rng.integers(0, 3, n)
-    weighted = classifier(batch_size=2 * n).fit(X, y, counts / 7).predict_proba(X)
-    repeated = classifier(batch_size=2 * n).fit(X.repeat(counts, axis=0), y.repeat(counts)).predict_proba(X)
-    assert relative(weighted, repeated) < 1e-9
+    for class_weight in (None, "balanced"):
+        model = classifier(batch_size=2 * n, class_weight=class_weight)
+        weighted = model.fit(X, y, counts / 7).predict_proba(X)
+        repeated = model.fit(X.repeat(counts, axis=0), y.repeat(counts)).predict_proba(X)
+        assert relative(weighted, repeated) < 1e-9
     by_class = classifier(class_weight={"up": 5}).fit(X, y).predict_proba(X)
     by_sample = classifier().fit(X, y, np.where(y == "up", 5, 1)).predict_proba(X)
     np.testing.assert_array_equal(by_class, by_sample)
@@ -170,6 +178,24 @@ def test_early_stopping_keeps_the_best_weights(data, rng):
     assert model.n_iter_ == len(model.validation_scores_) == best + 3
     until_then = stopping.set_params(max_iter=best).fit(X, y)
     np.testing.assert_array_equal(model.predict_proba(X), until_then.predict_proba(X))
+    weighted = stopping.set_params(max_iter=5).fit(X, y, rng.uniform(1, 9, n)).validation_scores_
+    assert any(12 * score % 1 for score in weighted)  # without weights, so many of the 12 held out are right
+    model = stopping.set_params(max_iter=9, learning_rate=0.1, tol=0.99).fit(X, X[:, -1, 0] > 0)
+    assert max(model.validation_scores_) > model.validation_scores_[0]
+    assert model.n_iter_ == 1 + 3
+
+
+def test_every_parameter_of_the_training_changes_the_model(data):
+    X, y = data
+    changes = {"hidden_size": 9, "learning_rate": 0.02, "schedule": "constant", "clip_norm": 1e-9, "batch_size": 8}
+    each = [{}, {"max_iter": 5}, *({name: value} for name, value in changes.items())]
+    assert len({classifier(**change).fit(X, y).predict_proba(X).tobytes() for change in each}) == len(each)
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_samples_with_the_last_smaller_batch(data):
+    X, y = data
+    model = classifier(learning_rate=1e-300, max_iter=1).fit(X, y)
+    assert model.loss_curve_ == pytest.approx([float(model.model_.loss(X, (y == "up").astype(int)))])
 
 
 def test_random_state_decides_everything_random(data):
@@ -200,3 +226,10 @@ def test_ctrl_c_ends_fit_with_a_usable_model(data, monkeypatch, capsys):
         model.fit(X, y)
     assert (model.n_iter_, len(model.loss_curve_), len(model.predict(X))) == (3, 3, n)
     assert "3/1000" in capsys.readouterr().err
+
+
+def test_names_of_columns_end_with_the_data_frame(data):
+    X, y = data
+    model = classifier(step_size=D).fit(pd.DataFrame(X.reshape(n, -1)).add_prefix("x"), y)
+    assert model.feature_names_in_[0] == "x0"
+    assert not hasattr(model.fit(X, y), "feature_names_in_")

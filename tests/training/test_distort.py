@@ -50,6 +50,16 @@ def test_an_affine_distortion_slants_tilts_and_stretches_each_side_by_itself(rng
     for lengths in (rows[:, -1] - rows[:, 0], columns[:, -1] - columns[:, 0]):
         assert {*lengths} == {25, 27, 29}  # both ends move alike
     assert abs(np.corrcoef(rows[:, -1] - rows[:, 0], columns[:, -1] - columns[:, 0])[0, 1]) < 0.1
+    _, tilts, _, slants = distort.draw("affine", rng, 1000, 100, 100)
+    assert (tilts.max(), slants.max()) == (10, 12)  # 0.2 and 0.25 of 49.5
+
+
+def test_a_pixel_comes_from_the_row_and_the_column_that_are_given(rng):
+    x, image = rng.random((3, 4, 5)), np.arange(3)[:, None, None]
+    rows, tilts, columns, slants = (rng.integers(-2, 7, (3, side)) for side in (4, 5, 5, 4))
+    row, column = rows[:, :, None] + tilts[:, None, :], columns[:, None, :] + slants[:, :, None]
+    expected = np.pad(x, ((0, 0), (20, 20), (20, 20)))[image, row + 20, column + 20]
+    np.testing.assert_array_equal(distort.apply(NUMPY, x, rows, tilts, columns, slants), expected)
 
 
 @pytest.mark.parametrize(

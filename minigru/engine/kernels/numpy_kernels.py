@@ -17,10 +17,11 @@ ROWS, LARGEST_SMALL = 32, 1e6  # OpenBLAS takes a product of up to 1e6 multiplic
 
 def _has_small_products() -> bool:
     """Return whether NumPy multiplies with OpenBLAS on AVX-512, for which OpenBLAS has code for small products."""
-    config: Any = np.show_config(mode="dicts")
-    blas = config["Build Dependencies"]["blas"]["name"]
-    found = set(config["SIMD Extensions"]["found"]) & {"AVX512_SKX", "X86_V4"}  # older and newer names of the same
-    return "openblas" in blas and bool(found)
+    config: Any = np.show_config(mode="dicts")  # leaves out what is empty, such as what an old processor lacks
+    blas = config.get("Build Dependencies", {}).get("blas", {}).get("name", "")
+    simd = config.get("SIMD Extensions", {})
+    there = {*simd.get("baseline", ()), *simd.get("found", ())}
+    return "openblas" in blas and not there.isdisjoint({"AVX512_SKX", "X86_V4"})  # older and newer name of the same
 
 
 HAS_SMALL_PRODUCTS = _has_small_products()
