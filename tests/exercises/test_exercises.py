@@ -243,6 +243,27 @@ def test_a_function_of_a_notebook_is_graded(capsys):
         check("gru_cell", len)
 
 
+def test_a_fault_in_a_notebook_is_shown_at_its_own_line(capsys, tmp_path):
+    cell = tmp_path / "cell.py"
+    cell.write_text(solved("G4", (LINE, "c = gamma_u @ c_tilde")))
+    given: dict = {}
+    exec(compile(cell.read_text(), str(cell), "exec"), given)
+    assert not check("G4", given["gru_cell"])
+    assert re.search(r"line \d+, in <module>\n +c = gamma_u @ c_tilde", capsys.readouterr().out)
+
+
+def test_a_slip_is_named_beside_a_gradient_that_is_missing():
+    text = solved("peephole", (' + dz_u * p["v_u"]', ""), ('        "v_u": (dz_u * c_prev).sum(axis=0),\n', ""))
+    said = {verdict.name: str(verdict) for verdict in grade(EXERCISES["peephole"], text, "own.py").verdicts}
+    assert 'without the term `dz_u * p["v_u"]`' in said["dc_prev"]
+    assert said['grads["v_u"]'] == 'grads["v_u"] is not filled in yet.'
+
+
+@pytest.mark.parametrize("tag", [exercise.tag for exercise in EXERCISES.values() if exercise.tag])
+def test_a_derivation_in_the_terminal_has_no_latex(tag):
+    assert not re.search(r"\\|\$", derivation.derivation(tag))
+
+
 def test_the_page_shows_what_the_command_prints():
     page = (ROOT / "docs" / "exercises.md").read_text("utf-8")
     shown = re.search(r"```\n(dgamma_u .*?)\n```", page, re.DOTALL)[1]
