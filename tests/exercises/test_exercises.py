@@ -108,6 +108,12 @@ def test_a_name_is_graded_with_the_right_values_before_it():
     assert [verdict.name for verdict in verdicts if not verdict.right] == ["dz_c"]
 
 
+def test_the_names_before_a_fault_are_graded():
+    text = solved("dG3", ("dc_tilde * (1", "dc * (1"), ("dgamma_r = drc * c_prev", "dgamma_r = drc @ c_prev"))
+    said = "\n".join(grade(EXERCISES["dG3"], text, "own.py").lines())
+    assert re.search(r"(?s)^dz_c is wrong.*`dc` in place.*drc is right.*Traceback.*raises ValueError\.$", said), said
+
+
 def test_the_complex_step_finds_what_the_values_do_not_show():
     report = grade(EXERCISES["G4"], solved("G4", (LINE, LINE.replace("c_prev", "c_prev.real"))), "own.py")
     assert [verdict.name for verdict in report.verdicts if not verdict.right] == ["The complex step"]
