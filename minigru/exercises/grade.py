@@ -13,7 +13,7 @@ from .inputs import SIZES
 from .slips import slips
 from .source import FUNCTIONS, body, names, tagged
 from .trace import Env, known_names, others, run, trace
-from .verdicts import TOLERANCE, Unfinished, Verdict, relative_error, right_by, wrong
+from .verdicts import TOLERANCE, Stopped, Unfinished, Verdict, relative_error, right_by, wrong
 
 
 def grade_tag(function: str, tag: str, node: ast.FunctionDef, globals_: Env, path: str) -> list[Verdict]:
@@ -29,8 +29,23 @@ def grade_tag(function: str, tag: str, node: ast.FunctionDef, globals_: Env, pat
     ------
     Unfinished
         A line that was given has changed.
+    Stopped
+        The reader's code raised an exception.
     """
     verdicts: dict[str, Verdict] = {}
+    try:
+        _grade_into(verdicts, function, tag, node, globals_, path)
+    except Unfinished:
+        raise
+    except Exception as error:
+        raise Stopped([*verdicts.values()]) from error
+    return [*verdicts.values()]
+
+
+def _grade_into(
+    verdicts: dict[str, Verdict], function: str, tag: str, node: ast.FunctionDef, globals_: Env, path: str
+) -> None:
+    """Do as `grade_tag` does; put the verdict on each name into `verdicts`."""
     for blanks, written in regions(function, tag, node):
         for k in range(len(SIZES)):
             seen, first = trace(function, k), body(FUNCTIONS[function]).index(blanks[0])
@@ -47,7 +62,6 @@ def grade_tag(function: str, tag: str, node: ast.FunctionDef, globals_: Env, pat
                         known = known_names(function, k, seen[first + i])
                         fault = wrong(part, given, expected, slip_in(blanks[i], known, part, given))
                     verdicts[part] = fault or right_by(part, relative_error(given, expected))
-    return [*verdicts.values()]
 
 
 def parts(name: str, value: Any) -> dict[str, Any]:

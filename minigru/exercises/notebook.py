@@ -28,9 +28,10 @@ def check(name: str, function: Callable[..., Any]) -> bool:
     if name not in exercises():
         raise ValueError(f"{name!r} is not an exercise; expected one of {', '.join(exercises())}")
     try:
-        text, path = textwrap.dedent(inspect.getsource(function)), inspect.getfile(function)
+        (lines, first), path = inspect.getsourcelines(function), inspect.getfile(function)
     except (OSError, TypeError):
         raise ValueError(f"{function!r} has no source text; expected a function defined in a cell or a file") from None
+    text = "\n" * (first - 1) + textwrap.dedent("".join(lines))  # the numbers of the lines are those of the cell
     report = grade(exercises()[name], text, path, {**vars(reference), **function.__globals__})
     print("\n".join([*report.lines(), f"{name} is right." if report.right else f"{name} is not right yet."]))
     return report.right

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .exercise import Exercise
-from .verdicts import Unfinished, Verdict, own_traceback
+from .verdicts import Stopped, Unfinished, Verdict, own_traceback
 
 
 @dataclass
@@ -33,7 +33,11 @@ class Report:
         """Yield the report as lines of text."""
         if self.printed:
             yield from ["Your file printed:", self.printed.rstrip()]
-        if self.verdicts and all(verdict.says == "is not filled in yet" for verdict in self.verdicts):
+        if (
+            self.verdicts
+            and not self.problem
+            and all(verdict.says == "is not filled in yet" for verdict in self.verdicts)
+        ):
             yield "Nothing is filled in yet."
             return
         said: set[str] = set()
@@ -62,6 +66,8 @@ def grade(exercise: Exercise, text: str, path: str, given: dict[str, Any] | None
     except SystemExit:
         report.problem = "your file ends the program; leave out what does"
     except Exception as error:
+        if isinstance(error, Stopped) and isinstance(error.__cause__, Exception):
+            report.verdicts, error = error.verdicts, error.__cause__
         report.traceback = own_traceback(error, path)
         report.problem = f"your code raises {type(error).__name__}"
     return report

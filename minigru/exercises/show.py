@@ -41,4 +41,5 @@ def show(exercise: Exercise, report: Report, folder: Path) -> None:
         return
     derived = derivation(exercise.tag) if exercise.tag else ""
     print(f"\n{exercise.name} is right.\n" + (f"\n{derived}\n" if derived else ""))
-    print(f"The original lines:\n\n{answer(exercise)}\n\n{next_one(done(folder))}")
+    lines = "A solution" if exercise.level.startswith("Builds") else "The original lines"
+    print(f"{lines}:\n\n{answer(exercise)}\n\n{next_one(done(folder))}")

@@ -113,6 +113,7 @@ def _structure(node: ast.expr, targets: tuple[str, ...]) -> Iterator[tuple[str, 
             forgotten = ", that is, with `=` in place of `+=`" if left in targets else ""
             yield f"without the term `{other}`{forgotten}", _code(f"{sign}{right}")
             yield "with the wrong sign", _code(f"{right} - {left}")
+            yield from _weights(node)
             yield f"with the wrong sign before `{term}`", _code(f"{left} {'+' if sign else '-'} {right}")
         if isinstance(node.op, ast.MatMult) and left.endswith(".T)"):
             yield "with the mean over the batch in place of the sum", _code(f"({text}) / len({right})")
@@ -129,6 +130,16 @@ def _structure(node: ast.expr, targets: tuple[str, ...]) -> Iterator[tuple[str, 
         yield f"without `[{ast.unparse(node.slice)}]`", node.value
     if isinstance(node, ast.Call):
         yield from _calls(node)
+
+
+def _weights(node: ast.BinOp) -> Iterator[tuple[str, ast.expr]]:
+    """Yield a mean, a * b + (1 - a) * c, with its two weights exchanged."""
+    if isinstance(node.op, ast.Add) and _is(node.left, ast.Mult) and _is(node.right, ast.Mult):
+        products = [[ast.unparse(factor) for factor in _factors(n)] for n in (node.left, node.right)]
+        (weight, *one), (rest, *other) = products
+        if rest == f"1 - {weight}" and len(one) == len(other) == 1:
+            words = f"with `{weight}` and `{rest}` the other way round"
+            yield words, _code(f"({rest}) * {_bracket(one[0])} + {weight} * {_bracket(other[0])}")
 
 
 def _calls(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from functools import partial
 
@@ -15,7 +16,7 @@ from .oracle import by_complex_step
 from .source import FUNCTIONS, LINES, blanked, imports, lines_of, names, on_paper, tagged, tags_of
 from .trace import Env, trace
 from .verdicts import Verdict
-from .words import BACKWARD, FORWARD, HINTS, IN_WORDS, OF_WEIGHTS
+from .words import BACKWARD, FORWARD, HINTS, IN_WORDS, OF_RESET, OF_SLOPES, OF_TERMS, OF_WEIGHTS
 
 LEVELS = {  # the functions in the order in which one learns them; those of a new cell come after the GRU's
     "rnn_cell": "Forward: the plain RNN",
@@ -80,7 +81,19 @@ def _equations(function: str, tag: str) -> str:
     text = "\n".join(lines)
     if forward == function:
         return f"The equation:\n\n{text}\n{FORWARD if 'W' in text else ''}"
-    return f"The forward pass computes:\n\n{text}\n\n{BACKWARD}{OF_WEIGHTS if 'W' in text else ''}"
+    return f"The forward pass computes:\n\n{text}\n\n{BACKWARD}{_words(text, tagged(function, tag))}"
+
+
+def _words(text: str, statements: list[ast.stmt]) -> str:
+    """Return what a reader needs to know of the names in the equations and in the lines to be written."""
+    assigned = {name for statement in statements for name in names(statement)}
+    slopes = re.findall(r"(tanh|sigmoid)\(W_(\w)", text)
+    more = ", and so on" if len(slopes) > 1 else ""
+    said = [OF_SLOPES.format(z=f"z_{letter}", f=f, W=f"W_{letter}", more=more) for f, letter in slopes[:1]]
+    said += [OF_RESET] if "drc" in assigned else []
+    said += [OF_TERMS] if any(name.startswith("dx_") for name in assigned) else []
+    lines = textwrap.wrap(" ".join(said), 120) + ([OF_WEIGHTS] if "W" in text else [])
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _shapes(function: str, statements: list[ast.stmt]) -> str:
@@ -95,7 +108,9 @@ def _shapes(function: str, statements: list[ast.stmt]) -> str:
         for name, value in used.items()
         if isinstance(value, np.ndarray) and value.ndim and {*value.shape} <= {*letters}
     ]
-    lines = textwrap.wrap(f"Shapes: {', '.join(written)}.", 112)  # no name apart from its shape
+    occurring = [letter for letter in "BDHK" if re.search(rf"\b{letter}\b", "".join(written))]
+    first = f" The first test has {', '.join(f'{letter}~=~{size[letter]}' for letter in occurring)}."
+    lines = textwrap.wrap(f"Shapes: {', '.join(written)}.{first}", 112)  # no name apart from its shape
     return "\n".join(lines).replace("~", " ") + "\n" if written else ""
 
 

@@ -51,8 +51,10 @@ def known_names(function: str, k: int, before: Env) -> Env:
 
 
 def others(text: str, known: Env) -> list[str]:
-    """Return the names of the arrays that have the shape of `text`, which is a name or an entry of p."""
-    arrays = {name: value for name, value in own_names(known).items() if isinstance(value, np.ndarray) and value.ndim}
+    """Return the names of the arrays that have the shape of `text`, a name or an entry of p; a float has others too."""
+    own = own_names(known)
+    arrays = {name: value for name, value in own.items() if isinstance(value, np.ndarray) and value.ndim}
+    arrays |= {name: np.asarray(value) for name, value in own.items() if type(value) is float}
     if isinstance(known.get("p"), dict):
         arrays |= {f"p[{key!r}]": value for key, value in known["p"].items()}
     if text not in arrays:

@@ -15,6 +15,13 @@ class Unfinished(Exception):
     """A solution that cannot be graded; the message says why, in one sentence."""
 
 
+class Stopped(Exception):
+    """The reader's code raised its cause; `verdicts` are those on the names before."""
+
+    def __init__(self, verdicts: list[Verdict]) -> None:
+        self.verdicts = verdicts
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One graded name."""

@@ -42,7 +42,7 @@ def grade_outputs(
                 fault = wrong(part, given.get(part, ...), value)
                 verdicts[part] = fault or right_by(part, relative_error(given[part], value))
         if not all(verdict.right for verdict in verdicts.values()):
-            lost = [part for part, verdict in verdicts.items() if not verdict.right and _real(given.get(part))]
+            lost = [part for part, verdict in verdicts.items() if not verdict.right]
             for part, found in _find(lost, given, outputs, solution, k).items():
                 verdicts[part] = wrong(part, given[part], expected[part], found) or verdicts[part]
             break
@@ -70,7 +70,8 @@ def _find(lost: list[str], given: dict[str, Any], outputs: Outputs, solution: st
 
     A slip must leave right what is right.
     """
-    if not lost:
+    named = {part for part in lost if _real(given.get(part))}
+    if not named:
         return {}
     tree, known = ast.parse(solution), _names_within(solution, outputs, k)
     found: dict[str, str] = {}
@@ -82,9 +83,9 @@ def _find(lost: list[str], given: dict[str, Any], outputs: Outputs, solution: st
                 continue
             same = {part for part, value in got.items() if relative_error(given.get(part), value) <= TOLERANCE}
             if same == {*got}:
-                return dict.fromkeys(lost, words)
+                return dict.fromkeys(named, words)
             if same >= {*got} - {*lost}:
-                found = {**dict.fromkeys(same & {*lost}, words), **found}
+                found = {**dict.fromkeys(same & named, words), **found}
     return found
 
 

@@ -79,12 +79,12 @@ IN_WORDS = {  # where the equation on paper is the line of code itself
     "A1": "m is the running mean of the gradient g: it keeps a share beta1 of its old value",
     "A2": "v is the running mean of the square of g: it keeps a share beta2 of its old value",
     "A3": "m_hat corrects m for its start at zero: after t steps the weights of the mean add up to 1 - beta1^t",
-    "A4": "v_hat corrects v in the same way, with beta2",
+    "A4": "v_hat corrects v as m_hat corrects m, with beta2",
     "A5": "theta goes lr against m_hat, divided elementwise by the square root of v_hat plus eps",
 }
 BACKWARD = "dname is the gradient of the loss with respect to name, and has the shape of name.\n"
-OF_WEIGHTS = """\
-z with the letter of a weight (z_c with W_c) is what tanh or sigmoid is applied to in the line of this weight, and rc is
-gamma_r * c_prev. A name such as dx_r is the term of dx that comes from this equation. W s on paper is s @ W here.
-"""
+OF_SLOPES = "{z} is what {f} is applied to in the equation of {W}{more}."
+OF_RESET = "rc is gamma_r * c_prev."
+OF_TERMS = "A name such as dx_r is the term of dx that comes from this equation."
+OF_WEIGHTS = "W s on paper is s @ W here."
 FORWARD = "\nW s on paper is s @ W here: a row is a sample.\n"

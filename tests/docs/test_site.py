@@ -159,7 +159,11 @@ def test_a_formula_stands_where_its_result_is_computed_and_not_at_a_helper(name,
 def test_the_tutorial_is_a_page_with_its_code_its_outputs_and_its_figures(site, page):
     page.goto((site / "tutorial.html").as_uri())
     cells = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text("utf-8"))["cells"]
-    code = ["".join(cell["source"]).rstrip() for cell in cells if cell["cell_type"] == "code"]
+    code = []
+    for cell in cells:
+        text = "".join(cell["source"])
+        solutions = re.findall(r"```python\n(.*?)\n```", text, re.DOTALL)
+        code += [text.rstrip()] if cell["cell_type"] == "code" else solutions
     blocks = page.locator("div.highlight-python pre").evaluate_all("all => all.map(e => e.textContent.trimEnd())")
     assert blocks == code
     figures = sum("image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", ()))

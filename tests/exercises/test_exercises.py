@@ -108,6 +108,12 @@ def test_a_name_is_graded_with_the_right_values_before_it():
     assert [verdict.name for verdict in verdicts if not verdict.right] == ["dz_c"]
 
 
+def test_the_names_before_a_fault_are_graded():
+    text = solved("dG3", ("dc_tilde * (1", "dc * (1"), ("dgamma_r = drc * c_prev", "dgamma_r = drc @ c_prev"))
+    said = "\n".join(grade(EXERCISES["dG3"], text, "own.py").lines())
+    assert re.search(r"(?s)^dz_c is wrong.*`dc` in place.*drc is right.*Traceback.*raises ValueError\.$", said), said
+
+
 def test_the_complex_step_finds_what_the_values_do_not_show():
     report = grade(EXERCISES["G4"], solved("G4", (LINE, LINE.replace("c_prev", "c_prev.real"))), "own.py")
     assert [verdict.name for verdict in report.verdicts if not verdict.right] == ["The complex step"]
@@ -241,6 +247,27 @@ def test_a_function_of_a_notebook_is_graded(capsys):
         check("G0", gru_cell)
     with pytest.raises(ValueError, match="has no source text"):
         check("gru_cell", len)
+
+
+def test_a_fault_in_a_notebook_is_shown_at_its_own_line(capsys, tmp_path):
+    cell = tmp_path / "cell.py"
+    cell.write_text(solved("G4", (LINE, "c = gamma_u @ c_tilde")))
+    given: dict = {}
+    exec(compile(cell.read_text(), str(cell), "exec"), given)
+    assert not check("G4", given["gru_cell"])
+    assert re.search(r"line \d+, in <module>\n +c = gamma_u @ c_tilde", capsys.readouterr().out)
+
+
+def test_a_slip_is_named_beside_a_gradient_that_is_missing():
+    text = solved("peephole", (' + dz_u * p["v_u"]', ""), ('        "v_u": (dz_u * c_prev).sum(axis=0),\n', ""))
+    said = {verdict.name: str(verdict) for verdict in grade(EXERCISES["peephole"], text, "own.py").verdicts}
+    assert 'without the term `dz_u * p["v_u"]`' in said["dc_prev"]
+    assert said['grads["v_u"]'] == 'grads["v_u"] is not filled in yet.'
+
+
+@pytest.mark.parametrize("tag", [exercise.tag for exercise in EXERCISES.values() if exercise.tag])
+def test_a_derivation_in_the_terminal_has_no_latex(tag):
+    assert not re.search(r"\\|\$", derivation.derivation(tag))
 
 
 def test_the_page_shows_what_the_command_prints():

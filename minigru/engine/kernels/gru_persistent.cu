@@ -4,7 +4,8 @@
 //
 // Samples are independent, so each block takes SAMPLES of them through all steps and waits for no other block.
 // Each thread keeps a tile of each of the three recurrent weights, the arrays U_u = W_u[:H], U_r and U_c, in registers.
-// What changes from step to step is in shared memory. A thread alternates between two roles, with a barrier between them:
+// What changes from step to step is in shared memory. A thread alternates between two roles, with a barrier between
+// them:
 //   - in a product it multiplies its tiles: ROWS terms of the sum for each of COLUMNS elements of the result;
 //   - between products it owns one element [s][j]: it adds up the sum for that element and computes the elementwise
 //     part of the equations.
