@@ -6,7 +6,6 @@ import base64
 import json
 import math
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from minigru.training.config import Config
 from minigru.training.trainer import Trainer
 
 PLAY = ROOT / "docs" / "play"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PACK = """
 const pack = (array) => {
   const bytes = new Uint8Array(Float64Array.from(array).buffer);
@@ -67,21 +65,16 @@ SHOWN = [np.frombuffer(base64.b64decode(digit["pixels"]), np.uint8).reshape(28, 
 
 
 @pytest.fixture(scope="module")
-def page():
+def page(browser):
     """A tab with the scripts of the page, and without a network."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: the extra browser brings it")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM)
-        tab = chromium.new_page()
-        tab.context.set_offline(True)
-        tab.add_script_tag(content=PACK)
-        for name in ("gru", "picture", "weights", "rnn", "digits"):
-            tab.add_script_tag(path=PLAY / f"{name}.js")
-        tab.evaluate("window.models = { gru: unpack(MINIGRU_GRU), rnn: unpack(MINIGRU_RNN) }")
-        yield tab
-        chromium.close()
+    tab = browser.new_page()
+    tab.context.set_offline(True)
+    tab.add_script_tag(content=PACK)
+    for name in ("gru", "picture", "weights", "rnn", "digits"):
+        tab.add_script_tag(path=PLAY / f"{name}.js")
+    tab.evaluate("window.models = { gru: unpack(MINIGRU_GRU), rnn: unpack(MINIGRU_RNN) }")
+    yield tab
+    tab.close()
 
 
 @pytest.fixture(scope="module")
