@@ -46,7 +46,7 @@ function paintGradient(canvas, D, x, dx) {
 
 /** Draw curves { kind, values } over the rows, a line across at every tick, and one down at the current row. */
 function drawCurves(svg, curves, ticks, row, textOf = String) {
-  const left = 30, right = 312, top = 8, bottom = 112, T = curves[0].values.length;
+  const left = 36, right = 312, top = 8, bottom = 112, T = curves[0].values.length;
   const [low, high] = [ticks[0], ticks.at(-1)];
   const across = (t) => left + ((right - left) * t) / (T - 1);
   const up = (value) => bottom - ((bottom - top) * (Math.max(low, Math.min(high, value)) - low)) / (high - low);
