@@ -181,6 +181,13 @@ def test_the_answers_are_those_of_the_engine(kind, images_read, page, pictures):
         assert math.ceil(mnist.x_train.sum(axis=(1, 2)).max()) == page.evaluate("MOST_INK")
 
 
+def bars(apart):
+    """Return a picture of two bars, 100 pixels high, with so many between them."""
+    picture = np.ones((160, 160))
+    picture[30:130, [*range(60, 72), *range(72 + apart, 84 + apart)]] = 0
+    return picture
+
+
 def drawn():
     """Return the pictures of the tests of `as_digit`, 12 of them photographs, and others that hold no digit."""
     sys.path.append(str(ROOT / "tests" / "experiments"))
@@ -221,8 +228,10 @@ def test_a_drawing_becomes_what_as_digit_makes_of_it(page):
         (np.pad(np.zeros((9, 9)), 100, constant_values=1), ["full"]),
         (np.pad(np.zeros((150, 150)), 20, constant_values=1), ["full"]),
         ("two", ["several"]),
+        (bars(20), ["several"]),
+        (bars(6), []),
     ],
-    ids=["empty", "pixel", "noise", "dot", "square", "two"],
+    ids=["empty", "pixel", "noise", "dot", "square", "two", "bars", "a bar in two"],
 )
 def test_what_may_not_be_one_digit_is_said(picture, doubts, page):
     picture = drawn()[1] if isinstance(picture, str) else picture
