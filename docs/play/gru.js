@@ -10,6 +10,7 @@ const sigmoid = (z) => z.map((value) => 1 / (1 + Math.exp(-value)));
 const tanh = (z) => z.map(Math.tanh);
 const concat = (memory, x) => Float64Array.of(...memory, ...x); // the square brackets of the equations
 const split = (joined, H) => [joined.subarray(0, H), joined.subarray(H)];
+const stack = (vectors) => Float64Array.from(vectors.flatMap((v) => [...v]));
 
 /** v W + b: v (n,), W (n, m), b (m,). */
 function affine(v, W, b) {
@@ -97,21 +98,18 @@ function logSoftmax(logits) {
  * `hold` left it; logits and probabilities (T * K,) after each row; and of a GRU gammaU, gammaR and cTilde (T * H,). In
  * an RNN the memory is the activation a, and there are no gates to hold.
  */
-function forward(model, x, hold = {}) {
-  const { T, D, H, K, p } = model, cell = model.kind === "gru" ? gruCell : rnnCell;
-  const trace = { hold, caches: [], c: new Float64Array((T + 1) * H) };
-  for (const name of ["logits", "probabilities"]) trace[name] = new Float64Array(T * K);
-  for (const name of model.kind === "gru" ? ["gammaU", "gammaR", "cTilde"] : []) trace[name] = new Float64Array(T * H);
+function forward({ kind, T, D, H, p }, x, hold = {}) {
+  const cell = kind === "gru" ? gruCell : rnnCell, c = [new Float64Array(H)], logits = [], caches = [];
   for (let t = 0; t < T; t++) {
-    const [next, cache] = cell(x.slice(t * D, (t + 1) * D), trace.c.slice(t * H, (t + 1) * H), p, hold);
-    const c = scaled(next, t, hold.memory);
-    const logits = affine(c, p.W, p.b); // (L1)
-    trace.caches.push(cache);
-    trace.c.set(c, (t + 1) * H);
-    trace.logits.set(logits, t * K);
-    trace.probabilities.set(logSoftmax(logits).map(Math.exp), t * K);
-    for (const name of ["gammaU", "gammaR", "cTilde"]) trace[name]?.set(cache[name], t * H);
+    const [next, cache] = cell(x.slice(t * D, (t + 1) * D), c[t], p, hold);
+    caches.push(cache);
+    c.push(scaled(next, t, hold.memory));
+    logits.push(affine(c[t + 1], p.W, p.b)); // (L1)
   }
+  const probabilities = logits.map((z) => logSoftmax(z).map(Math.exp));
+  const trace = { hold, caches, c: stack(c), logits: stack(logits), probabilities: stack(probabilities) };
+  for (const name of kind === "gru" ? ["gammaU", "gammaR", "cTilde"] : [])
+    trace[name] = stack(caches.map((cache) => cache[name]));
   return trace;
 }
 
@@ -119,20 +117,18 @@ function forward(model, x, hold = {}) {
  * Backpropagation through time of a trace of `forward`. Returns the loss of class k after the last row, in nats; its
  * gradient dx (T * D,) with respect to the pixels; and dc ((T + 1) * H,) with respect to the memories c of the trace.
  */
-function backward(model, trace, k) {
-  const { T, D, H, K, p } = model, cellBackward = model.kind === "gru" ? gruCellBackward : rnnCellBackward;
-  const logP = logSoftmax(trace.logits.slice((T - 1) * K));
+function backward({ kind, T, K, p }, { logits, caches, hold }, k) {
+  const cellBackward = kind === "gru" ? gruCellBackward : rnnCellBackward;
+  const logP = logSoftmax(logits.slice((T - 1) * K));
   const loss = -logP[k]; // (S3)
-  const back = { loss, dx: new Float64Array(T * D), dc: new Float64Array((T + 1) * H) };
   const dlogits = logP.map((value, j) => Math.exp(value) - (j === k ? 1 : 0)); // (dS)
-  back.dc.set(affineBackward(dlogits, p.W), T * H); // (dL1)
+  const dc = [affineBackward(dlogits, p.W)], dx = []; // (dL1)
   for (let t = T - 1; t >= 0; t--) {
-    const dc = scaled(back.dc.slice((t + 1) * H, (t + 2) * H), t, trace.hold.memory);
-    const [dx, dcPrev] = cellBackward(dc, trace.caches[t], p, trace.hold);
-    back.dx.set(dx, t * D);
-    back.dc.set(dcPrev, t * H);
+    const [dxRow, dcPrev] = cellBackward(scaled(dc[0], t, hold.memory), caches[t], p, hold);
+    dx.unshift(dxRow);
+    dc.unshift(dcPrev);
   }
-  return back;
+  return { loss, dx: stack(dx), dc: stack(dc) };
 }
 
 /** The number that 16 bits stand for (IEEE 754, binary16). */

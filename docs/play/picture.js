@@ -12,11 +12,8 @@ const DOUBTS = {
 };
 
 const sum = (v) => v.reduce((total, value) => total + value, 0);
-const largest = (v, sign = 1) => {
-  let most = -Infinity; // a loop, because reduce and map are slow for typed arrays
-  for (let i = 0; i < v.length; i++) if (sign * v[i] > most) most = sign * v[i];
-  return most;
-};
+const largest = (v) => v.reduce((most, value) => Math.max(most, value), -Infinity);
+const smallest = (v) => v.reduce((least, value) => Math.min(least, value), Infinity);
 const clip = (value, low, high) => Math.min(Math.max(value, low), high);
 const round = (value) => (value % 1 === 0.5 ? 2 * Math.round(value / 2) : Math.round(value)); // a half: to even
 
@@ -25,11 +22,8 @@ function rowsToColumns({ v, height, width }, length, taps) {
   const out = new Float64Array(length * height);
   for (let i = 0; i < length; i++) {
     const [first, weights] = taps(i);
-    for (let y = 0; y < height; y++) {
-      let total = 0;
-      for (let j = 0; j < weights.length; j++) total += v[y * width + first + j] * weights[j];
-      out[i * height + y] = total;
-    }
+    for (let y = 0; y < height; y++)
+      for (let j = 0; j < weights.length; j++) out[i * height + y] += v[y * width + first + j] * weights[j];
   }
   return { v: out, height: length, width: height };
 }
@@ -45,8 +39,7 @@ function resize(picture, height, width) {
         const distance = (first + j - centre + 0.5) * (1 / span);
         return smaller ? +(-0.5 < distance && distance <= 0.5) : 1 - Math.min(Math.abs(distance), 1);
       });
-      const total = sum(weights);
-      return [first, weights.map((weight) => weight / total)];
+      return [first, weights.map((weight) => weight / sum(weights))];
     });
     return { ...columns, v: columns.v.map(Math.fround) };
   };
@@ -60,25 +53,28 @@ function shrink(picture, longest) {
   return scale < 1 ? resize(picture, height, width) : picture;
 }
 
-/** A picture blurred by a Gaussian, as if all were 0 beyond its edges. */
-function blur(picture, sigma) {
-  const reach = Math.trunc(4 * sigma + 0.5);
-  const kernel = new Float64Array(2 * reach + 1).map((_, j) => Math.exp(-0.5 * ((j - reach) / sigma) ** 2));
-  const total = sum(kernel), weights = kernel.map((value) => value / total);
+/** A picture of which each pixel is the sum of those around it, by a kernel along both axes; beyond the edges is 0. */
+function spread(picture, kernel) {
+  const reach = (kernel.length - 1) / 2;
   const along = (source) => rowsToColumns(source, source.width, (i) => {
     const first = Math.max(0, i - reach), end = Math.min(source.width, i + reach + 1);
-    return [first, weights.subarray(first - i + reach, end - i + reach)];
+    return [first, kernel.subarray(first - i + reach, end - i + reach)];
   });
   return along(along(picture));
 }
 
-/** Least squares: the factors with which the columns add up to v, by the weighted normal equations. */
-function fit(columns, v, weights) {
+function gaussian(sigma) {
+  const reach = Math.trunc(4 * sigma + 0.5);
+  const kernel = new Float64Array(2 * reach + 1).map((_, j) => Math.exp(-0.5 * ((j - reach) / sigma) ** 2));
+  return kernel.map((value) => value / sum(kernel));
+}
+
+/** Least squares: the sum of columns that is nearest to v, by the weighted normal equations; its values elsewhere. */
+function fit(columns, v, weights, elsewhere = columns) {
   const n = columns.length, all = [...columns, v], A = columns.map(() => new Float64Array(n + 1));
-  for (let i = 0; i < v.length; i++) {
-    if (weights[i] === 0) continue;
-    for (let a = 0; a < n; a++) for (let b = 0; b <= n; b++) A[a][b] += weights[i] * all[a][i] * all[b][i];
-  }
+  A.forEach((row, a) => all.forEach((column, b) => {
+    for (let i = 0; i < v.length; i++) row[b] += weights[i] * columns[a][i] * column[i];
+  }));
   for (let a = 0; a < n; a++) A[a][a] += 1e-9; // there may be fewer pixels than columns
   for (let a = 0; a < n; a++) {
     for (let b = 0; b < n; b++) {
@@ -86,43 +82,37 @@ function fit(columns, v, weights) {
       for (let c = a; b !== a && c <= n; c++) A[b][c] -= factor * A[a][c];
     }
   }
-  return A.map((row, a) => row[n] / row[a]);
-}
-
-/** The columns, each times its factor, added up. */
-function combine(columns, factors) {
-  const total = new Float64Array(columns[0].length);
-  columns.forEach((column, a) => {
-    for (let i = 0; i < total.length; i++) total[i] += factors[a] * column[i];
+  const total = new Float64Array(elsewhere[0].length);
+  elsewhere.forEach((column, a) => {
+    const factor = A[a][n] / A[a][a];
+    for (let i = 0; i < total.length; i++) total[i] += factor * column[i];
   });
   return total;
 }
 
 /** The brightness that a picture would have without its ink, and whether the ink is dark. */
 function findGround({ v, height, width }) {
-  const from = (i, n) => (n > 1 ? (2 * i) / (n - 1) - 1 : -1), reach = Math.max(height, width) / 15;
+  const from = (i, n) => (n > 1 ? (2 * i) / (n - 1) - 1 : -1), kernel = gaussian(Math.max(height, width) / 15);
   const y = v.map((_, i) => from(Math.floor(i / width), height)), x = v.map((_, i) => from(i % width, width));
   const plane = [v.map(() => 1), y, x];
   const terms = [...plane, y.map((own) => own * own), x.map((own, i) => own * y[i]), x.map((own) => own * own)];
   const onFrame = (i) => i < width || i >= v.length - width || i % width === 0 || (i + 1) % width === 0;
   const frame = [...v.keys()].filter(onFrame), only = (column) => Float64Array.from(frame, (i) => column[i]);
   const edge = only(v), edgePlane = plane.map(only);
-  let weights = edge.map(() => 1), factors, paper, last;
-  for (let k = 0; k < 20; k++) {
-    factors = fit(edgePlane, edge, weights);
-    weights = combine(edgePlane, factors).map((flat, i) => 1 / Math.max(Math.abs(edge[i] - flat), 1e-3));
-  }
-  let ground = combine(plane, factors);
-  const rise = ground.map((flat, i) => flat - v[i]), dark = largest(rise) > largest(rise, -1);
+  let weights = edge.map(() => 1), paper, last;
+  for (let k = 1; k < 20; k++)
+    weights = fit(edgePlane, edge, weights).map((flat, i) => 1 / Math.max(Math.abs(edge[i] - flat), 1e-3));
+  let ground = fit(edgePlane, edge, weights, plane);
+  const rise = ground.map((flat, i) => flat - v[i]), dark = largest(rise) > -smallest(rise);
   for (let k = 0; k < 5; k++) {
     const ink = ground.map((g, i) => (dark ? g - v[i] : v[i] - g)), least = Math.max(PAPER * largest(ink), 0.02);
     const isPaper = (i, inside) => !inside || ink[i] < least;
     [last, paper] = [paper, ink.map((own, i) => +(own < least && isPaper(i - width, i >= width) &&
       isPaper(i + width, i + width < ink.length) && isPaper(i - 1, i % width) && isPaper(i + 1, (i + 1) % width)))];
     if (!paper.includes(1) || paper.every((is, i) => last && is === last[i])) break; // the same paper, the same ground
-    const surface = combine(terms, fit(terms, v, paper));
-    const rest = blur({ v: paper.map((is, i) => is * (v[i] - surface[i])), height, width }, reach).v;
-    const near = blur({ v: paper, height, width }, reach).v;
+    const surface = fit(terms, v, paper);
+    const rest = spread({ v: paper.map((is, i) => is * (v[i] - surface[i])), height, width }, kernel).v;
+    const near = spread({ v: paper, height, width }, kernel).v;
     ground = surface.map((flat, i) => flat + rest[i] / (near[i] + 1e-3));
   }
   return [{ v: ground, height, width }, dark];
@@ -134,15 +124,14 @@ function label({ v, height, width }, diagonal) {
   let n = 0;
   for (let start = 0; start < v.length; start++) {
     if (!v[start] || marks[start]) continue;
-    marks[start] = ++n;
+    n++;
     for (const stack = [start]; stack.length; ) {
       const i = stack.pop(), x = i % width, y = (i - x) / width;
+      marks[i] = n;
       for (let b = Math.max(0, y - 1); b <= Math.min(height - 1, y + 1); b++) {
         for (let a = Math.max(0, x - 1); a <= Math.min(width - 1, x + 1); a++) {
           const j = b * width + a;
-          if (!v[j] || marks[j] || (!diagonal && a !== x && b !== y)) continue;
-          marks[j] = n;
-          stack.push(j);
+          if (v[j] && !marks[j] && (diagonal || a === x || b === y)) stack.push(j);
         }
       }
     }
@@ -152,27 +141,19 @@ function label({ v, height, width }, diagonal) {
 
 /** How much ink there is in each pixel of a brightness, from 0 to 1; 0 everywhere if there is none. */
 function find(brightness) {
-  const picture = shrink(brightness, FINE), { v, height, width } = picture, ink = v.map(() => 0);
-  if (largest(v) + largest(v, -1) < LEAST_CONTRAST) return { v: ink, height, width };
+  const picture = shrink(brightness, FINE), { v, height, width } = picture;
+  const blank = { v: v.map(() => 0), height, width };
+  if (largest(v) - smallest(v) < LEAST_CONTRAST) return blank;
   const [coarse, dark] = findGround(shrink(picture, COARSE)), ground = resize(coarse, height, width).v;
-  const few = 1 + Math.floor(v.length / 2000), raw = new Float64Array(v.length), strong = [];
-  for (let i = 0; i < v.length; i++) {
-    raw[i] = dark ? (ground[i] - v[i]) / Math.max(ground[i], LEAST_CONTRAST) : v[i] - ground[i];
-    if (raw[i] >= LEAST_CONTRAST) strong.push(raw[i]);
-  }
-  const strongest = Float64Array.from(strong).sort()[strong.length - few] ?? 0;
-  let fainter = 0, grain = 0; // pixels fainter than the ground, and those of them that say that the ink is grain
-  for (let i = 0; i < v.length; i++) {
-    if (raw[i] < 0) fainter++;
-    if (-raw[i] * 1.5 * NOISE > strongest) grain++;
-    if (raw[i] / strongest >= PAPER) ink[i] = Math.min(raw[i] / strongest, 1);
-  }
-  if (strongest === 0 || grain > fainter / 2) return { v: ink.fill(0), height, width }; // by the median of the fainter
+  const raw = v.map((own, i) => (dark ? (ground[i] - own) / Math.max(ground[i], LEAST_CONTRAST) : own - ground[i]));
+  const few = 1 + Math.floor(v.length / 2000), strongest = raw.slice().sort()[v.length - few];
+  const fainter = raw.filter((own) => own < 0).sort(), grain = -1.5 * (fainter[fainter.length >> 1] ?? 0); // the median
+  if (strongest < Math.max(LEAST_CONTRAST, NOISE * grain)) return blank;
+  const ink = raw.map((own) => (own < PAPER * strongest ? 0 : Math.min(own / strongest, 1)));
   const [marks, n] = label({ v: ink, height, width }, true), mass = new Float64Array(n + 1);
   for (let i = 0; i < v.length; i++) mass[marks[i]] += ink[i];
   const least = SPECK * largest(mass);
-  for (let i = 0; i < v.length; i++) if (mass[marks[i]] < least) ink[i] = 0;
-  return { v: ink, height, width };
+  return { v: ink.map((own, i) => (mass[marks[i]] < least ? 0 : own)), height, width };
 }
 
 /** The smallest part of a picture that holds all its ink. */
@@ -185,24 +166,17 @@ function crop({ v, width }) {
   return { v: part, height: rows.length - top, width: right - left };
 }
 
-/** Whether the ink is in several marks that stand apart, or too wide for one digit. */
+/** Whether the ink is in several marks that stand apart, along either axis, or too wide for one digit. */
 function isSeveral(picture) {
-  const { v, height, width } = shrink(picture, COARSE), near = v.map(() => 0), reach = (GAP / 2) * height;
-  for (let i = 0; i < v.length; i++) {
-    const x = i % width, y = (i - x) / width;
-    for (let b = Math.max(0, Math.ceil(y - reach)); v[i] && b <= Math.min(height - 1, y + reach); b++) {
-      const across = Math.floor(Math.sqrt(reach ** 2 - (b - y) ** 2));
-      near.fill(1, b * width + Math.max(0, x - across), b * width + Math.min(width, x + across + 1));
-    }
-  }
-  return label({ v: near, height, width })[1] > 1 || width > WIDE * height;
+  const part = shrink(picture, COARSE), reach = Math.floor((GAP / 2) * part.height);
+  const near = spread(part, new Float64Array(2 * reach + 1).fill(1));
+  return label(near, false)[1] > 1 || part.width > WIDE * part.height;
 }
 
 /**
- * A drawing in the form of MNIST.
- *
- * pixels (height * width,) is its brightness from 0 (black) to 1 (white), with dark strokes or light ones. Returns ink
- * (784,) from 0 to 1; doubts, a sentence for each reason why it may not be one digit; and whether it is blank.
+ * A drawing in the form of MNIST: pixels (height * width,) is its brightness from 0 (black) to 1 (white), with dark
+ * strokes or light ones. Returns its ink (784,) from 0 to 1; doubts, a sentence for each reason why it may not be one
+ * digit; and whether it is blank.
  */
 function asDigit(pixels, width, height) {
   const found = find({ v: new Float64Array(pixels).map((value) => clip(value, 0, 1)), height, width });

@@ -6,7 +6,6 @@ import base64
 import json
 import math
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from minigru.training.config import Config
 from minigru.training.trainer import Trainer
 
 PLAY = ROOT / "docs" / "play"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PACK = """
 const pack = (array) => {
   const bytes = new Uint8Array(Float64Array.from(array).buffer);
@@ -67,21 +65,16 @@ SHOWN = [np.frombuffer(base64.b64decode(digit["pixels"]), np.uint8).reshape(28, 
 
 
 @pytest.fixture(scope="module")
-def page():
+def page(browser):
     """A tab with the scripts of the page, and without a network."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is missing: the extra browser brings it")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM)
-        tab = chromium.new_page()
-        tab.context.set_offline(True)
-        tab.add_script_tag(content=PACK)
-        for name in ("gru", "picture", "weights", "rnn", "digits"):
-            tab.add_script_tag(path=PLAY / f"{name}.js")
-        tab.evaluate("window.models = { gru: unpack(MINIGRU_GRU), rnn: unpack(MINIGRU_RNN) }")
-        yield tab
-        chromium.close()
+    tab = browser.new_page()
+    tab.context.set_offline(True)
+    tab.add_script_tag(content=PACK)
+    for name in ("gru", "picture", "weights", "rnn", "digits"):
+        tab.add_script_tag(path=PLAY / f"{name}.js")
+    tab.evaluate("window.models = { gru: unpack(MINIGRU_GRU), rnn: unpack(MINIGRU_RNN) }")
+    yield tab
+    tab.close()
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +181,13 @@ def test_the_answers_are_those_of_the_engine(kind, images_read, page, pictures):
         assert math.ceil(mnist.x_train.sum(axis=(1, 2)).max()) == page.evaluate("MOST_INK")
 
 
+def bars(apart):
+    """Return a picture of two bars, 100 pixels high, with so many between them."""
+    picture = np.ones((160, 160))
+    picture[30:130, [*range(60, 72), *range(72 + apart, 84 + apart)]] = 0
+    return picture
+
+
 def drawn():
     """Return the pictures of the tests of `as_digit`, 12 of them photographs, and others that hold no digit."""
     sys.path.append(str(ROOT / "tests" / "experiments"))
@@ -228,8 +228,10 @@ def test_a_drawing_becomes_what_as_digit_makes_of_it(page):
         (np.pad(np.zeros((9, 9)), 100, constant_values=1), ["full"]),
         (np.pad(np.zeros((150, 150)), 20, constant_values=1), ["full"]),
         ("two", ["several"]),
+        (bars(20), ["several"]),
+        (bars(6), []),
     ],
-    ids=["empty", "pixel", "noise", "dot", "square", "two"],
+    ids=["empty", "pixel", "noise", "dot", "square", "two", "bars", "a bar in two"],
 )
 def test_what_may_not_be_one_digit_is_said(picture, doubts, page):
     picture = drawn()[1] if isinstance(picture, str) else picture
