@@ -24,7 +24,7 @@ def device():
 
 @pytest.mark.parametrize(
     ("H", "B", "blocks", "threads"),
-    [(128, 1, 1, 512), (128, 4, 4, 512), (128, 5, 3, 512), (128, 16, 4, 512), (128, 17, 5, 512), (33, 17, 9, 128)],
+    [*((128, B, n, 512) for B, n in [(1, 1), (4, 4), (5, 3), (16, 4), (17, 6), (33, 11)]), (33, 17, 9, 128)],
 )
 def test_a_block_takes_more_samples_once_every_multiprocessor_has_one(H, B, blocks, threads, device):
     assert fake_device.PROCESSORS == 4
