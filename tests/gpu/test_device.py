@@ -102,11 +102,11 @@ def test_the_fake_says_that_no_gpu_code_ran():
 
 def test_an_elementwise_kernel_is_compiled_as_c_and_takes_only_the_declared_types(device):
     half = "template <typename T> __device__ T half(T x) { return (1 / 2) + x / 2; }"
-    kernel = cuda_on_cpu.ElementwiseKernel("T x, float64 a", "T y", "y = a * half(x)", "name", preamble=half)
+    kernel = cuda_on_cpu.ElementwiseKernel("T x, T a", "T y", "y = a * half(x)", "name", preamble=half)
     x, y = device.to_device(np.ones(2)), device.to_device(np.zeros(2))
     kernel(x, 3.0, y)
     assert np.array_equal(device.to_host(y), [1.5, 1.5])
-    for arguments in ((x, x, y), (1.0, 3.0, y), (x, 3.0, device.to_device(np.zeros(2, "float32")))):
+    for arguments in ((x, 3, y), (x, 3.0, 1.0), (x, 3.0, device.to_device(np.zeros(2, "float32")))):
         with pytest.raises(TypeError):
             kernel(*arguments)
     for operation in ("y = x ** 2", "y = x\ny = y + 1;", "keep = 1 - x;", "x = y"):
