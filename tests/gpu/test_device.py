@@ -13,6 +13,9 @@ import pytest
 from helpers import ROOT
 
 import minigru
+from minigru.training import data
+from minigru.training.config import Config
+from minigru.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.missing is not None, reason=str(cuda_on_cpu.missing))
 
@@ -67,6 +70,21 @@ def test_all_that_a_layer_returns_is_on_the_device(device, rng):
     model = minigru.SequenceClassifier(4, 6, 3, backend=device)
     for answer in (model.predict(rng.random((2, 5, 4))), model.predict_proba(rng.random((2, 5, 4)))):
         assert isinstance(answer, np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("free", "advice"), [(200_000, "the first 332 with --limit 332"), (9_000, "a smaller data set")]
+)
+def test_a_data_set_without_room_on_the_gpu_is_refused_with_what_would_fit(free, advice, monkeypatch, tmp_path):
+    monkeypatch.setattr(fake_device, "free", free)
+    dataset = data.load("digits")
+    with fake_device.installed():
+        with pytest.raises(minigru.BackendUnavailable, match=f"0 MB free, and 1,437 training images .* {advice}, or"):
+            Trainer(Config(data="digits", backend="cupy"), dataset, tmp_path)
+        if free == 200_000:
+            Trainer(Config(data="digits", backend="cupy", limit=332), dataset, tmp_path)
+            with pytest.raises(minigru.BackendUnavailable):
+                Trainer(Config(data="digits", backend="cupy", limit=333), dataset, tmp_path)
 
 
 def test_the_fake_refuses_to_mix_host_and_device(device):
