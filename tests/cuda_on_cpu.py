@@ -171,7 +171,7 @@ class ElementwiseKernel:
 
     def __init__(self, in_params: str, out_params: str, operation: str, name: str, preamble: str = "") -> None:
         self.in_params, self.out_params = (
-            tuple(Param(n, {"float64": "double"}.get(kind, kind)) for kind, n in (p.split() for p in params.split(",")))
+            tuple(Param(n, kind) for kind, n in (p.split() for p in params.split(",")))
             for params in (in_params, out_params)
         )
         self.params = self.in_params + self.out_params
@@ -180,15 +180,14 @@ class ElementwiseKernel:
     def __call__(self, *arguments: Any) -> None:
         given = {p: getattr(value, "_host", value) for p, value in zip(self.params, arguments, strict=True)}
         for param, value in given.items():
-            if isinstance(value, np.ndarray) != (param.ctype == "T"):
-                raise TypeError(f"{param.name} is {value!r}: expected an array for T, a Python number for float64")
+            if not isinstance(value, np.ndarray if param in self.out_params else (np.ndarray, float)):
+                raise TypeError(f"{param.name} is {value!r}: expected an array, or a Python number to read")
         arrays = [value for value in given.values() if isinstance(value, np.ndarray)]
         if len({array.dtype for array in arrays}) != 1:
             raise TypeError("Type is mismatched. T")
         shape = np.broadcast_shapes(*(array.shape for array in arrays))
-        copies = {
-            param: np.array(np.broadcast_to(value, shape), order="C") if param.ctype == "T" else np.float64(value)
-            for param, value in given.items()
+        copies = {  # a number is rounded to T
+            param: np.array(np.broadcast_to(value, shape), arrays[0].dtype, order="C") for param, value in given.items()
         }
         REAL = {dtype: name for name, dtype in DTYPES.items()}[arrays[0].dtype.name]
         _elementwise(self, REAL)((1,), (1,), (*copies.values(), np.int64(np.prod(shape))))

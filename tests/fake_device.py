@@ -24,6 +24,7 @@ from minigru import Backend, get_backend
 
 BANNER = "fake device: these tests ran on NumPy behind CuPy's refusals; no GPU code ran"
 PROCESSORS = 4  # multiprocessors of the fake device
+free = 1 << 36  # bytes of its global memory
 used = False
 host_waits = 0
 
@@ -147,10 +148,13 @@ class Module(ModuleType):
 
     ndarray, ElementwiseKernel, RawModule = FakeArray, ElementwiseKernel, RawModule
     cuda = SimpleNamespace(
-        Device=lambda number: SimpleNamespace(attributes={"MultiProcessorCount": PROCESSORS}),
+        Device=lambda number=0: SimpleNamespace(
+            attributes={"MultiProcessorCount": PROCESSORS}, compute_capability="90"
+        ),
         runtime=SimpleNamespace(
             getDevice=lambda: 0,
             getDeviceProperties=lambda number: {"name": b"no GPU: the fake device of the tests"},
+            memGetInfo=lambda: (free, free),
             driverGetVersion=lambda: 0,
             runtimeGetVersion=lambda: 0,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import pickle
 import sys
 from dataclasses import dataclass, replace
@@ -70,6 +71,10 @@ class Backend:
         array[...] = 0
         return array
 
+    def free_bytes(self) -> int:
+        """Return how many bytes of global memory are free; on the host, where no copy is made, no limit."""
+        return sys.maxsize if self.name == "numpy" else self.xp.cuda.runtime.memGetInfo()[0]
+
     def to_device(self, array: Any) -> Array:
         """Return `array` as an array of this backend, without a copy if it is one."""
         return self.xp.asarray(array)
@@ -108,6 +113,11 @@ def _kernels(name: str) -> ModuleType:
 def _import_cupy() -> ModuleType:
     """Import CuPy and prove with one real operation that a GPU answers."""
     wheels = _installed_wheels()
+    if len(wheels) > 1:
+        raise BackendUnavailable(
+            f"{' and '.join(wheels)} are installed, which overwrite each other's files: pip uninstall -y "
+            f"{' '.join(wheels)}, then pip install {wheels[-1]}, or cupy-cuda12x where nvidia-smi shows CUDA 12"
+        )
     try:
         import cupy
 
@@ -125,8 +135,15 @@ def _import_cupy() -> ModuleType:
         ) from error
     if not available:
         raise BackendUnavailable(_why_no_device(cupy))
+    capability, oldest = int(cupy.cuda.Device().compute_capability), 75 if wheels == ["cupy-cuda13x"] else 70
+    if capability < oldest:
+        other = "install cupy-cuda12x in its place" if capability >= 70 else "use another GPU"
+        raise BackendUnavailable(
+            f"the GPU has compute capability {capability / 10}; expected {oldest / 10} or newer for "
+            f"{wheels[0] if wheels else 'CuPy'}: {other}, or use --backend numpy"
+        )
     try:
-        cupy.ones(2) @ cupy.ones(2)
+        (cupy.ones((2, 2)) @ cupy.ones((2, 2))).get()  # one compiled kernel, one product of cuBLAS, one wait
     except (ImportError, RuntimeError) as error:
         raise BackendUnavailable(
             f"CuPy finds a GPU but cannot use it ({_first_line(error)}): "
@@ -154,7 +171,13 @@ def _why_no_device(cupy: Any) -> str:
             driver = (
                 f"the NVIDIA driver knows CUDA {version // 1000}.{version % 1000 // 10} and is too old for this CuPy"
             )
-            return f"{driver}: install cupy-cuda{version // 1000}x in its place, or a newer driver"
+            place = (
+                "install cupy-cuda12x in its place, or a newer driver" if version >= 12000 else "install a newer driver"
+            )
+            return f"{driver}: {place}"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None:
+        return f"no CUDA device was found, since CUDA_VISIBLE_DEVICES is {hidden!r}: unset it, or use --backend numpy"
     return "no CUDA device was found, though there is a driver: use --backend numpy"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..engine.adam import SCHEDULES, Adam, clip_by_global_norm
-from ..engine.backend import Array
+from ..engine.backend import Array, Backend, BackendUnavailable
 from ..engine.loss import SoftmaxCrossEntropy
 from ..engine.model import SequenceClassifier
 from . import checkpoint, data, distort, history
@@ -20,6 +20,7 @@ from .data import Dataset
 from .parallel import Ranks
 from .reading import evaluation_batch, sequences, start_gates
 
+ROOM = 0.9  # of a GPU's free memory, for the images; the rest is for the buffers of a step
 READ_EVERY = 100  # steps between two looks at the loss on the CPU; once per epoch on a GPU, which each look makes wait
 
 
@@ -49,7 +50,7 @@ class Trainer:
         config.limit is larger than the training set.
         config.backend is "cupy" and there are several ranks.
     BackendUnavailable
-        CuPy was asked for and cannot be used.
+        CuPy was asked for and cannot be used, or the GPU has no room for the images.
     """
 
     def __init__(self, config: Config, dataset: Dataset, out: str | Path, ranks: Ranks | None = None) -> None:
@@ -72,6 +73,7 @@ class Trainer:
         if config.pixels:
             start_gates(self.model, T, self.rng)
         self.adam = Adam(self.model, config.lr)
+        _check_room(self.model.backend, x, x_test)
         to_device = self.model.backend.to_device
         self._x, self._y = to_device(x), to_device(dataset.y_train[:images])
         self._x_test, self._y_test = to_device(x_test), dataset.y_test
@@ -247,3 +249,16 @@ class Trainer:
         epoch, batch = (step - 1) // self._batches + 1, (step - 1) % self._batches + 1
         where = f"at step {step} (epoch {epoch}, batch {batch})"
         return Diverged(f"{what} {where}; {kept} with a smaller lr, or with clip_norm 1")
+
+
+def _check_room(backend: Backend, x: np.ndarray, x_test: np.ndarray) -> None:
+    """Raise BackendUnavailable if the images do not fit into the free memory of the GPU."""
+    room, each = int(ROOM * backend.free_bytes()), x[0].nbytes + np.dtype(np.int64).itemsize
+    if len(x) * each + x_test.nbytes > room:
+        fit = max(room - x_test.nbytes, 0) // each
+        do = f"take the first {fit:,} with --limit {fit}" if fit else "free some, take a smaller data set"
+        raise BackendUnavailable(
+            f"the GPU has {backend.free_bytes() / 1e6:,.0f} MB free, and {len(x):,} training images with "
+            f"{len(x_test):,} test images take {(len(x) * each + x_test.nbytes) / 1e6:,.0f} MB: {do}, "
+            "or use --backend numpy"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,17 @@ def rows(weights: list[torch.Tensor]) -> np.ndarray:
 def threads(device: str) -> dict[str, bool]:
     """Return the claim that PyTorch uses one thread for each core of this process."""
     return {"on all of its cores": torch.get_num_threads() == cores()} if device == "cpu" else {}
+
+
+def operations(loss: torch.Tensor) -> set[str]:
+    """Return the names of the operations that the gradients of the loss go back through."""
+    found, ahead = set(), [loss.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is not None and node not in found:
+            found.add(node)
+            ahead += [before for before, _ in node.next_functions]
+    return {node.name() for node in found}
 
 
 class Article(nn.Module):
@@ -179,12 +191,19 @@ class CudnnGRU(TorchGRU):
 
     def backward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Fill the gradients, and return the loss."""
-        with torch.backends.cudnn.flags(allow_tf32=self.allow_tf32):
+        with self.flags():
             return super().backward(x, y)
 
+    def flags(self) -> AbstractContextManager[None]:
+        """Return a context with cuDNN, which `torch.backends.cudnn.flags` switches off unless told otherwise."""
+        return torch.backends.cudnn.flags(enabled=True, allow_tf32=self.allow_tf32)
+
     def claims(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, bool]:
-        """Return also whether cuDNN is used."""
-        return super().claims(x, y) | {"cuDNN": torch.backends.cudnn.is_acceptable(x)}
+        """Return also whether cuDNN computes the gradients of a step, with or without TF32."""
+        with self.flags():
+            cudnn = any("Cudnn" in name for name in operations(self.loss(x, y)))
+            as_told = torch.backends.cudnn.allow_tf32 == self.allow_tf32
+        return super().claims(x, y) | {"cuDNN": cudnn, f"{'with' if self.allow_tf32 else 'without'} TF32": as_told}
 
 
 class CudnnFloat32GRU(CudnnGRU):
@@ -194,9 +213,13 @@ class CudnnFloat32GRU(CudnnGRU):
 
 
 class ArticleLoopOnGPU(ArticleLoop):
-    """The article's loop on a GPU."""
+    """The article's loop on a GPU, with products in float32."""
 
     device = "cuda"
+
+    def claims(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, bool]:
+        """Return also whether its products are without TF32, as PyTorch sets them."""
+        return super().claims(x, y) | {"without TF32": not torch.backends.cuda.matmul.allow_tf32}
 
 
 def on_gpu() -> list[type[Baseline]]:

@@ -45,6 +45,26 @@ def test_flops_are_those_of_the_matrix_products_of_a_step():
     assert sum(counted) - ones == formulas.flops(T, B, D, H)
 
 
+@pytest.mark.parametrize("tf32", [True, False])
+def test_the_baselines_of_cudnn_switch_it_on_and_notice_that_it_was_not_used(tf32):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; CI has a step that installs it")
+    import torch_baselines
+
+    class OnHost(torch_baselines.CudnnGRU):
+        device, allow_tf32 = "cpu", tf32
+
+        def loss(self, x, y):
+            seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+            return super().loss(x, y)
+
+    seen, baseline = [], OnHost(baselines.initial(4, 6, 0))
+    batch = baseline.prepare(*baselines.make_batch(3, 2, 4, 0))
+    baseline.step(*batch)
+    claims = baseline.claims(*batch)
+    assert seen == [(True, tf32)] * 2
+    assert [name for name, holds in claims.items() if not holds] == ["cuDNN"]
+
+
 @pytest.mark.parametrize("shape", [(28, 32, 28, 128), (20, 100, 60, 16), (2, 768, 3, 40)])
 def test_training_takes_the_ram_of_the_formula(shape):
     found = ram.measure(*shape)

@@ -183,7 +183,7 @@ def test_arguments_of_another_type_than_declared_are_refused():
 
 
 def compile_for(architecture, code, *options):
-    """Compile to machine code as CuPy does, which needs no GPU; return what NVIDIA's compiler reported."""
+    """Compile to machine code with CuPy's own options, which needs no GPU; return the compiler's report and the PTX."""
     pytest.importorskip("cupy", reason="CuPy is not installed; CI has a step that installs it")
     try:
         from cupy.cuda import nvrtc
@@ -193,14 +193,15 @@ def compile_for(architecture, code, *options):
         pytest.skip(f"CUDA's run-time compiler is not installed ({error}); CI has a step that installs it")
     program = nvrtc.createProgram(code, "kernel.cu", [], [])
     try:
-        nvrtc.compileProgram(program, (f"--gpu-architecture={architecture}", "--std=c++17", "-ftz=true", *options))
+        fixed = ("--std=c++17", "-ftz=true", f"-arch={architecture}", "--device-as-default-execution-space")
+        nvrtc.compileProgram(program, (*fixed, *options))
     except nvrtc.NVRTCError as error:
         raise SyntaxError(nvrtc.getProgramLog(program)) from error
     assert nvrtc.getCUBIN(program)
-    return nvrtc.getProgramLog(program)
+    return nvrtc.getProgramLog(program), nvrtc.getPTX(program)
 
 
-ARCHITECTURES = pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
+ARCHITECTURES = pytest.mark.parametrize("architecture", [f"sm_{n}" for n in (75, 80, 86, 89, 90, 100, 120)])
 
 
 @ARCHITECTURES
@@ -210,25 +211,27 @@ ARCHITECTURES = pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 def test_nvidia_compiles_the_recurrence_without_spills(REAL, width, architecture):
     for samples in range(1, width // 32 + 1):
         options = (f"-DREAL={REAL}", f"-DWIDTH={width}", f"-DSAMPLES={samples}", *TILE)
-        log = compile_for(architecture, GRU, *options, "--ptxas-options=-v")
+        log, ptx = compile_for(architecture, GRU, *options, "--ptxas-options=-v")
         assert log.count("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") == 2, log
         registers = max(map(int, re.findall(r"Used (\d+) registers", log)))
         assert registers * width**2 // 32 <= 65536  # of a multiprocessor: 128 per thread at width 128
+        assert REAL == "double" or b".f64" not in ptx
 
 
 @ARCHITECTURES
 @pytest.mark.parametrize("REAL", ["float", "double"])
 def test_nvidia_compiles_the_other_kernels(REAL, architecture):
-    for LABEL in ("unsigned char", "int", "long long"):
-        compile_for(architecture, LOSS, f"-DREAL={REAL}", f"-DLABEL={LABEL}", "-DTHREADS=256")
-    import cupy
-
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed; CI has a step that installs it")
     from minigru.engine.kernels import cupy_kernels
 
+    labels = ("unsigned char", "int", "long long")
+    jobs = [(LOSS, f"-DREAL={REAL}", f"-DLABEL={LABEL}", "-DTHREADS=256") for LABEL in labels]
     found = [value for value in vars(cupy_kernels).values() if isinstance(value, cupy.ElementwiseKernel)]
+    jobs += [(cuda_on_cpu.elementwise_source(kernel), f"-DREAL={REAL}") for kernel in found]
     assert found
-    for kernel in found:
-        compile_for(architecture, cuda_on_cpu.elementwise_source(kernel), f"-DREAL={REAL}")
+    for job in jobs:
+        _, ptx = compile_for(architecture, *job)
+        assert REAL == "double" or b".f64" not in ptx  # no kernel of float32 computes in float64
 
 
 def test_nvidia_refuses_what_is_no_cuda():

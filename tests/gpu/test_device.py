@@ -13,6 +13,9 @@ import pytest
 from helpers import ROOT
 
 import minigru
+from minigru.training import data
+from minigru.training.config import Config
+from minigru.training.trainer import Trainer
 
 pytestmark = pytest.mark.skipif(cuda_on_cpu.missing is not None, reason=str(cuda_on_cpu.missing))
 
@@ -24,7 +27,7 @@ def device():
 
 @pytest.mark.parametrize(
     ("H", "B", "blocks", "threads"),
-    [(128, 1, 1, 512), (128, 4, 4, 512), (128, 5, 3, 512), (128, 16, 4, 512), (128, 17, 5, 512), (33, 17, 9, 128)],
+    [*((128, B, n, 512) for B, n in [(1, 1), (4, 4), (5, 3), (16, 4), (17, 6), (33, 11)]), (33, 17, 9, 128)],
 )
 def test_a_block_takes_more_samples_once_every_multiprocessor_has_one(H, B, blocks, threads, device):
     assert fake_device.PROCESSORS == 4
@@ -69,6 +72,21 @@ def test_all_that_a_layer_returns_is_on_the_device(device, rng):
         assert isinstance(answer, np.ndarray)
 
 
+@pytest.mark.parametrize(
+    ("free", "advice"), [(200_000, "the first 332 with --limit 332"), (9_000, "a smaller data set")]
+)
+def test_a_data_set_without_room_on_the_gpu_is_refused_with_what_would_fit(free, advice, monkeypatch, tmp_path):
+    monkeypatch.setattr(fake_device, "free", free)
+    dataset = data.load("digits")
+    with fake_device.installed():
+        with pytest.raises(minigru.BackendUnavailable, match=f"0 MB free, and 1,437 training images .* {advice}, or"):
+            Trainer(Config(data="digits", backend="cupy"), dataset, tmp_path)
+        if free == 200_000:
+            Trainer(Config(data="digits", backend="cupy", limit=332), dataset, tmp_path)
+            with pytest.raises(minigru.BackendUnavailable):
+                Trainer(Config(data="digits", backend="cupy", limit=333), dataset, tmp_path)
+
+
 def test_the_fake_refuses_to_mix_host_and_device(device):
     xp, on_device, on_host = device.xp, device.to_device(np.ones(3)), np.ones(3)
     for mix in (
@@ -102,11 +120,11 @@ def test_the_fake_says_that_no_gpu_code_ran():
 
 def test_an_elementwise_kernel_is_compiled_as_c_and_takes_only_the_declared_types(device):
     half = "template <typename T> __device__ T half(T x) { return (1 / 2) + x / 2; }"
-    kernel = cuda_on_cpu.ElementwiseKernel("T x, float64 a", "T y", "y = a * half(x)", "name", preamble=half)
+    kernel = cuda_on_cpu.ElementwiseKernel("T x, T a", "T y", "y = a * half(x)", "name", preamble=half)
     x, y = device.to_device(np.ones(2)), device.to_device(np.zeros(2))
     kernel(x, 3.0, y)
     assert np.array_equal(device.to_host(y), [1.5, 1.5])
-    for arguments in ((x, x, y), (1.0, 3.0, y), (x, 3.0, device.to_device(np.zeros(2, "float32")))):
+    for arguments in ((x, 3, y), (x, 3.0, 1.0), (x, 3.0, device.to_device(np.zeros(2, "float32")))):
         with pytest.raises(TypeError):
             kernel(*arguments)
     for operation in ("y = x ** 2", "y = x\ny = y + 1;", "keep = 1 - x;", "x = y"):

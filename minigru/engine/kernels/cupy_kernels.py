@@ -79,14 +79,13 @@ _rnn_state_backward = cupy.ElementwiseKernel(
 )
 
 _adam = cupy.ElementwiseKernel(
-    "T g, float64 lr, float64 beta1, float64 beta2, float64 eps, float64 correction1, float64 correction2",
+    "T g, T beta1, T rest1, T beta2, T rest2, T correction2, T eps, T rate",
     "T theta, T m, T v",
     """
-    m = beta1 * m + (1 - beta1) * g;  // (A1)
-    v = beta2 * v + (1 - beta2) * g * g;  // (A2)
-    const double m_hat = m / correction1;  // (A3)
-    const double v_hat = v / correction2;  // (A4)
-    theta = theta - lr * m_hat / (sqrt(v_hat) + eps);  // (A5)
+    m = beta1 * m + rest1 * g;  // (A1)
+    v = beta2 * v + rest2 * (g * g);  // (A2)
+    const T v_hat = v / correction2;  // (A4)
+    theta = theta - rate * (m / (sqrt(v_hat) + eps));  // (A3) (A5)
     """,
     "minigru_adam",
 )
@@ -161,4 +160,5 @@ def adam(
     correction2: float,
 ) -> None:
     """Take one step of Adam over the flat vector."""
-    _adam(g, lr, beta1, beta2, eps, correction1, correction2, theta, m, v)
+    # Python subtracts and divides in float64, and CuPy rounds to T: in float32, 1 - 0.999 would be off by 1e-5.
+    _adam(g, beta1, 1 - beta1, beta2, 1 - beta2, correction2, eps, lr / correction1, theta, m, v)

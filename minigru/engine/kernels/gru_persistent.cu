@@ -144,15 +144,23 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_backward(
     if (s < SAMPLES)
         dz_u_all[s][j] = dz_r_all[s][j] = dz_c_all[s][j] = 0;
     i += (T - 1) * step;
+    REAL u = 0, r = 0, tilde = 0, c_prev = 0, rc_i = 0, from_outside = 0;
+    const auto load_step = [&] {
+        u = gamma_u[i];
+        r = gamma_r[i];
+        tilde = c_tilde[i];
+        c_prev = c[i];
+        rc_i = rc[i];
+        if (every_state)
+            from_outside = dstates[i];
+    };
+    if (mine)
+        load_step();
 
-    for (int t = T - 1; t >= 0; --t, i -= step) {
-        REAL r = 0, rc_i = 0, dc_prev = 0;
+    for (int t = T - 1; t >= 0; --t) {
+        REAL dc_prev = 0;
         if (mine) {
-            const REAL u = gamma_u[i], tilde = c_tilde[i], c_prev = c[i];
-            r = gamma_r[i];
-            rc_i = rc[i];
-            if (every_state)
-                dc = dc + dstates[i];
+            dc = dc + from_outside;
             dz_u[i] = dz_u_all[s][j] = dc * (tilde - c_prev) * u * (1 - u);  // (dG4) (dG1)
             dz_c[i] = dz_c_all[s][j] = dc * u * (1 - tilde * tilde);  // (dG4) (dG3)
             dc_prev = dc * (1 - u);  // (dG4)
@@ -168,6 +176,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_backward(
             dz_r[i] = dz_r_all[s][j] = drc * rc_i * (1 - r);  // (dG3) (dG2)
             dc_prev = dc_prev + drc * r;  // (dG3)
             dc_prev = dc_prev + total(sums_u, s, j);  // (dG1)
+            i -= step;
+            if (t > 0)  // load early, as in the forward kernel
+                load_step();
         }
         __syncthreads();
         for (int n = 0; n < SAMPLES; ++n)

@@ -67,8 +67,10 @@ def _launch(name: str, shape: tuple[int, int, int], arguments: tuple[Array | np.
     (T, B, H), REAL, tile = shape, arguments[0].dtype.name, ROWS * COLUMNS
     width = -(-H // tile) * tile
     threads = width * width // tile
-    # Few samples per block keep every multiprocessor busy; at most one element per thread.
-    samples = min(threads // width, -(-B // _processors(cupy.cuda.runtime.getDevice())))
+    # As few rounds of blocks as one element per thread allows, and as few samples per block as fill these rounds.
+    processors = _processors(cupy.cuda.runtime.getDevice())
+    rounds = -(-B // (processors * (threads // width)))
+    samples = -(-B // (processors * rounds))
     macros = {"REAL": REAL, "ROWS": ROWS, "COLUMNS": COLUMNS, "WIDTH": width, "SAMPLES": samples}
     kernel, blocks = cuda.kernel("gru_persistent", name, **macros), -(-B // samples)
     kernel((blocks,), (threads,), (*arguments, np.int32(T), np.int32(B), np.int32(H)))
