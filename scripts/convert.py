@@ -43,9 +43,12 @@ def main() -> int:
     source = options.source
     with cli.exit_on(2, interchange.InterchangeError, OSError):
         model = interchange.load(source)
+        if options.target.exists() and options.target.samefile(interchange.resolved(source)):
+            raise interchange.InterchangeError(f"{options.target} is the file to read; name another file to write")
         interchange.save(model, options.target)
         D, H, K = model.cell.input_size, model.cell.hidden_size, model.num_classes
-        print(f"{options.target}: {model.dtype}, D = {D}, H = {H}, K = {K}, from {source}")
+        dtype = "float32" if options.target.suffix == ".json" else model.dtype  # all that TensorFlow.js has
+        print(f"{options.target}: {dtype}, D = {D}, H = {H}, K = {K}, from {source}")
         return check(source, options.target, D) if options.check else 0
 
 

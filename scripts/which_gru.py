@@ -14,7 +14,7 @@ import numpy as np
 
 from minigru import cli, interchange
 from minigru.interchange import opened, variants
-from minigru.interchange.names import sizes
+from minigru.interchange.names import Params, sizes
 
 EXAMPLES = """
 examples:
@@ -68,6 +68,8 @@ def report(path: Path, file: opened.Opened) -> bool:
         print(f"  its weights    gates in the order {', '.join(best.order)}; update gate at 1 {best.update} the memory")
         print(f"                 off by {best.error:.1e}; the next best reading of 24 is off by {second.error:.1e}")
         print(f"  its biases     {biases(file.packed, found.cell)}")
+    elif file.separate:
+        print(f"  its weights    {file.separate}")
     carried = "yes, exactly" if found.cell == "gru" else "no; minigru.reference.gru_after_cell computes it"
     print(f"  to minigru     {'yes, as cell=' + repr('rnn') if found.cell == 'rnn' else carried}")
     if file.claims is not None and file.claims != found.cell and not found.ambiguous:
@@ -94,11 +96,30 @@ def compare(one: opened.Opened, other: opened.Opened) -> bool:
     limit = variants.ROUNDING[dtype.name]
     if errors.max() < limit:
         print(f"the same function: over {len(errors)} steps the memories differ by {errors.max():.1e} at most")
-        return True
+        return same_linear(one.params, other.params, limit)
     first = int(np.argmax(errors >= limit)) + 1
     print(f"NOT the same function: the memories part at step {first}, by {errors[first - 1]:.1e};")
     print(f"over {len(errors)} steps they differ by up to {errors.max():.1e}, where a memory lies between -1 and 1")
     return False
+
+
+def same_linear(one: Params, other: Params, limit: float) -> bool:
+    """Print whether the linear layers of two files agree, if both have one; return False if they do not."""
+    if "linear.W" not in one or "linear.W" not in other:
+        if ("linear.W" in one) != ("linear.W" in other):
+            print("only one of them has a linear layer, which is not compared")
+        return True
+    if one["linear.b"].shape != other["linear.b"].shape:
+        print(f"but their linear layers have {one['linear.b'].size} and {other['linear.b'].size} classes")
+        return False
+    c = np.random.default_rng(0).uniform(-1, 1, (64, len(one["linear.W"])))
+    logits, others = (c @ params["linear.W"] + params["linear.b"] for params in (one, other))
+    error = np.abs(logits - others).max() / max(1.0, np.abs(logits).max())
+    if error >= limit:
+        print(f"but their linear layers part: the logits of one memory differ by up to {error:.1e}, relative")
+        return False
+    print(f"the same linear layer: the logits of one memory differ by {error:.1e} at most, relative")
+    return True
 
 
 if __name__ == "__main__":

@@ -52,6 +52,9 @@ def read(path: str | Path) -> Params:
         raise InterchangeError(f"{path} cannot be read: {error}") from error
     except OSError as error:
         raise InterchangeError(f"{path} cannot be read ({error.strerror or checks.shown(error, str)})") from error
+    except Exception as error:  # what a reader meets in a file that was damaged, or made to break it
+        found = f"{type(error).__name__}: {checks.shown(error, str)}"
+        raise InterchangeError(f"{path} cannot be read: it is damaged ({found})") from error
 
 
 def resolved(path: str | Path) -> Path:

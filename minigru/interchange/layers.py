@@ -32,6 +32,8 @@ def read_layers(model: Any, defaults: Mapping[str, Any] = DEFAULTS) -> Layers:
         listed = model["config"]["layers"] if isinstance(model["config"], Mapping) else model["config"]
         layers = [(layer["class_name"], layer["config"]) for layer in listed]
         layers = [(kind, config) for kind, config in layers if kind != "InputLayer"]
+        if not all(isinstance(config, Mapping) for _, config in layers):
+            raise TypeError
     except (LookupError, TypeError) as error:
         raise InterchangeError("its configuration has no list of layers; expected a Sequential model") from error
     if [kind for kind, _ in layers] not in (["GRU"], ["GRU", "Dense"]):

@@ -125,6 +125,12 @@ def to_article(params: Arrays) -> Params:
 
 def from_pytorch(arrays: Arrays) -> Params:
     """Return the model of an `nn.GRU` or `nn.GRUCell`: (P1) to (P4), gates in the order r, z, n."""
+    packed, taken = pytorch_arrays(arrays)
+    return after(*(_thirds(array, "rkc") for array in packed)) | _linear(arrays, taken)
+
+
+def pytorch_arrays(arrays: Arrays) -> tuple[list[np.ndarray], set[str]]:
+    """Return U (H, 3 H), V (D, 3 H) and both biases (3 H,) of an `nn.GRU` or `nn.GRUCell`, and the names taken."""
     if more := [name for name in arrays if re.search(r"_(l[1-9]\d*|reverse)$", name)]:
         kind = "bidirectional" if more[0].endswith("reverse") else "stacked"
         raise InterchangeError(f"{checks.shown(more[0])} is of a {kind} layer; expected one layer in one direction")
@@ -132,14 +138,11 @@ def from_pytorch(arrays: Arrays) -> Params:
     prefix, suffix = re.split(r"weight_[ih]h", ih)
     V, U = (_get(arrays, f"{prefix}weight_{kind}{suffix}") for kind in ("ih", "hh"))
     if U.ndim != 2 or U.shape[0] != 3 * U.shape[1]:
-        layer = {4: "an LSTM", 1: "a plain RNN"}.get(U.shape[0] // max(1, U.shape[-1]), "no GRU")
+        layer = {4: "an LSTM", 1: "a plain RNN"}.get(len(U) // max(1, U.shape[-1]) if U.ndim == 2 else 0, "no GRU")
         raise InterchangeError(f"{prefix}weight_hh{suffix} has the shape {U.shape}, that of {layer}; expected (3 H, H)")
     biases = [f"{prefix}bias_{kind}{suffix}" for kind in ("ih", "hh")]
     b, d = (arrays[name] if name in arrays else np.zeros(len(U), U.dtype) for name in biases)  # bias=False
-    taken = {*biases, f"{prefix}weight_ih{suffix}", f"{prefix}weight_hh{suffix}"}
-    return after(_thirds(U.T, "rkc"), _thirds(V.T, "rkc"), _thirds(b, "rkc"), _thirds(d, "rkc")) | _linear(
-        arrays, taken
-    )
+    return [U.T, V.T, b, d], {*biases, f"{prefix}weight_ih{suffix}", f"{prefix}weight_hh{suffix}"}
 
 
 def from_keras(arrays: Arrays) -> Params:
@@ -147,13 +150,18 @@ def from_keras(arrays: Arrays) -> Params:
 
     A bias of two rows is that of `reset_after=True`.
     """
+    packed, taken = keras_arrays(arrays)
+    return keras_layer(*packed) | _linear(arrays, taken, "kernel")
+
+
+def keras_arrays(arrays: Arrays) -> tuple[list[np.ndarray], set[str]]:
+    """Return "recurrent_kernel" (H, 3 H), "kernel" (D, 3 H) and "bias" of a GRU of Keras, and the names taken."""
     name = next(name for name in arrays if name.endswith("recurrent_kernel"))
     prefix = name.removesuffix("recurrent_kernel")
     U, V = _get(arrays, name), _get(arrays, f"{prefix}kernel")
     if f"{prefix}bias" not in arrays:
         raise InterchangeError("the GRU has no bias, and without it the arrays do not say which GRU of Keras it is")
-    layer = keras_layer(U, V, arrays[f"{prefix}bias"])
-    return layer | _linear(arrays, {name, f"{prefix}kernel", f"{prefix}bias"}, "kernel")
+    return [U, V, arrays[f"{prefix}bias"]], {name, f"{prefix}kernel", f"{prefix}bias"}
 
 
 def keras_layer(U: np.ndarray, V: np.ndarray, b: np.ndarray) -> Params:
@@ -162,7 +170,9 @@ def keras_layer(U: np.ndarray, V: np.ndarray, b: np.ndarray) -> Params:
         if array.ndim == 0 or array.shape[-1] != 3 * len(U) or array.ndim > 2:
             raise InterchangeError(f"{name} has the shape {array.shape}; expected (…, 3 H), that of a GRU")
     if b.ndim == 2:
-        return after(_thirds(U, "krc"), _thirds(V, "krc"), _thirds(b[0], "krc"), _thirds(b[-1], "krc"))
+        if len(b) != 2:
+            raise InterchangeError(f"bias has the shape {b.shape}; expected (3 H,) or (2, 3 H)")
+        return after(_thirds(U, "krc"), _thirds(V, "krc"), _thirds(b[0], "krc"), _thirds(b[1], "krc"))
     parts = _thirds(U, "urc"), _thirds(V, "urc"), _thirds(b, "urc")
     sign = {"u": -1, "r": 1, "c": 1}  # Keras's update gate keeps the memory at 1
     params = {f"gru.W_{k}": sign[k] * np.concatenate([parts[0][k], parts[1][k]]) for k in "urc"}

@@ -6,8 +6,6 @@ in the order z, r, h.
 
 from __future__ import annotations
 
-import os
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ import numpy as np
 
 from .files import library
 from .names import InterchangeError, Params, after, keras_layer, sizes, to_keras
+from .onnx_graph import EXTRA, attributes, constant, consumers, parsed, producer, recurrent
 
-EXTRA = "pip install 'minigru[onnx]'"
 VARIANT = "minigru: linear_before_reset=0, z = 1 - gamma_u"
-TO_LAST = {"Squeeze", "Gather", "Reshape", "Identity"}  # what may stand between the last memory and the linear layer
-HEADS = {"Softmax", "LogSoftmax", "Identity"}  # what may follow it
+HEADS = {"Softmax", "LogSoftmax", "Identity"}  # what may follow the linear layer
+MOVES = {"Transpose", "Squeeze", "Reshape", "Gather", "Identity"}  # what may stand between the memories and it
 
 
 def read(path: Path) -> Params:
@@ -33,6 +31,7 @@ def read(path: Path) -> Params:
     """
     model = parsed(path)
     node, W, R, B = recurrent(model, path)
+    sequences(model, node)
     H = R.shape[-1]
     U, V, b, d = R[0].T, W[0].T, B[0, : 3 * H], B[0, 3 * H :]
     if attributes(node).get("linear_before_reset", 0):
@@ -43,140 +42,107 @@ def read(path: Path) -> Params:
     return params | _linear(model, node, path)
 
 
-def parsed(path: Path) -> Any:
-    """Return the protobuf of a file, without data from other files; errors as for `read`."""
-    onnx = library("onnx", EXTRA)
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # of protobuf, whose classes depend on its version
-        raise InterchangeError(f"it is damaged or not an ONNX model ({type(error).__name__})") from error
-    if not model.graph.node:
-        raise InterchangeError("it is not an ONNX model, or one without nodes")
-    return model
+def sequences(model: Any, gru: Any) -> tuple[str, bool]:
+    """Return the input of a graph that its GRU reads, and whether it is (T, B, D) instead of (B, T, D).
 
-
-def attributes(node: Any) -> dict[str, Any]:
-    """Return the attributes of a node by name, text as str."""
-    from onnx import helper
-
-    def text(value: Any) -> Any:
-        if isinstance(value, list):
-            return [text(item) for item in value]
-        return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-    return {attribute.name: text(helper.get_attribute_value(attribute)) for attribute in node.attribute}
-
-
-def recurrent(model: Any, path: Path) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the one GRU of a graph, and its W (1, 3 H, D), R (1, 3 H, H) and B (1, 6 H); errors as for `read`."""
-    kinds = [node.op_type for node in model.graph.node]
-    found = [node for node in model.graph.node if node.op_type in ("GRU", "LSTM", "RNN")]
-    if [node.op_type for node in found] != ["GRU"]:
-        listed = ", ".join(node.op_type for node in found) or f"none of its own ({', '.join(sorted({*kinds})[:5])})"
-        raise InterchangeError(f"the recurrent nodes of its graph are: {listed}; expected one GRU")
-    node, given = found[0], attributes(found[0])
-    direction, activations = given.get("direction", "forward"), given.get("activations", ["Sigmoid", "Tanh"])
-    if direction != "forward":
-        raise InterchangeError(f"its GRU has the direction {direction!r}; expected 'forward'")
-    if [name.lower() for name in activations] != ["sigmoid", "tanh"]:
-        raise InterchangeError(f"its GRU has the activations {activations}; expected Sigmoid and Tanh")
-    if "clip" in given:
-        raise InterchangeError(f"its GRU has a clip of {given['clip']}, which no GRU of minigru has")
-    names = [*node.input, *[""] * 6]
-    if names[4]:
-        raise InterchangeError("its GRU has an input of sequence lengths; expected sequences of one length")
-    W, R = (constant(model, names[i], path) for i in (1, 2))
-    D, H = W.shape[-1], R.shape[-1]
-    B = constant(model, names[3], path) if names[3] else np.zeros((1, 6 * H), W.dtype)
-    for name, array, shape in (("W", W, (1, 3 * H, D)), ("R", R, (1, 3 * H, H)), ("B", B, (1, 6 * H))):
-        if array.shape != shape or 0 in shape:
-            raise InterchangeError(f"{name} of its GRU has the shape {array.shape}; expected {shape}, none of them 0")
-    if names[5] and not _zero(model, names[5], path):
-        raise InterchangeError("its GRU starts from a memory that is not zero; expected none, or zeros")
-    return node, W, R, B
-
-
-def constant(model: Any, name: str, path: Path) -> np.ndarray:
-    """Return an array that is stored in the graph, checked against the size of the file; errors as for `read`."""
-    from onnx import TensorProto, numpy_helper
-
-    stored = [tensor for tensor in model.graph.initializer if tensor.name == name]
-    maker = producer(model, name)
-    if maker is not None and maker.op_type == "Constant":
-        stored += [attribute.t for attribute in maker.attribute if attribute.name == "value"]
-    if not stored:
-        how = "given at run time" if maker is None else f"computed by {maker.op_type}"
-        raise InterchangeError(f"{name!r} is {how}; expected an array stored in the graph")
-    tensor = stored[0]
-    if tensor.data_location == TensorProto.EXTERNAL:
-        raise InterchangeError(f"{name!r} is stored in another file; export the model with external_data=False")
-    if tensor.data_type not in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64):
-        kind = TensorProto.DataType.keys()[tensor.data_type] if 0 <= tensor.data_type < 20 else tensor.data_type
-        raise InterchangeError(f"{name!r} is of dtype {kind}; expected FLOAT or DOUBLE")
-    if min(tensor.dims, default=1) < 0 or 4 * prod(tensor.dims) > os.path.getsize(path):
-        raise InterchangeError(f"{name!r} claims the shape {list(tensor.dims)}, more than the file has bytes for")
-    try:
-        return np.array(numpy_helper.to_array(tensor))
-    except Exception as error:
-        raise InterchangeError(f"{name!r} is damaged ({error})") from error
-
-
-def producer(model: Any, name: str) -> Any:
-    """Return the node that computes an array, or None."""
-    return next((node for node in model.graph.node if name in node.output), None)
-
-
-def consumers(model: Any, name: str) -> list[Any]:
-    """Return the nodes that read an array."""
-    return [node for node in model.graph.node if name and name in node.input]
-
-
-def _zero(model: Any, name: str, path: Path) -> bool:
-    """Return whether the initial memory is stored as zeros, or made of stored zeros by Expand."""
-    maker = producer(model, name)
-    if maker is not None and maker.op_type == "Expand":
-        name = maker.input[0]
-    return not constant(model, name, path).any()
+    Raises
+    ------
+    InterchangeError
+        The GRU reads something else.
+    """
+    name, time_major = gru.input[0], not attributes(gru).get("layout", 0)
+    before = producer(model, name)
+    if before is not None and (before.op_type, attributes(before).get("perm")) == ("Transpose", [1, 0, 2]):
+        name, time_major = before.input[0], not time_major
+        before = producer(model, name)
+    if before is not None:
+        raise InterchangeError(f"the node {before.op_type} stands before its GRU; expected the input or its transpose")
+    if name not in {given.name for given in model.graph.input} - {stored.name for stored in model.graph.initializer}:
+        raise InterchangeError(f"its GRU reads {name!r}, which is not an input of the graph")
+    return name, time_major
 
 
 def _linear(model: Any, gru: Any, path: Path) -> Params:
-    """Return the linear layer after the last memory; nothing if the graph ends with the GRU."""
-    before = producer(model, gru.input[0])
-    if before is not None and (before.op_type, attributes(before).get("perm")) != ("Transpose", [1, 0, 2]):
-        raise InterchangeError(f"the node {before.op_type} stands before its GRU; expected the input or its transpose")
-    if consumers(model, gru.output[0]):
-        if len(gru.output) > 1 and consumers(model, gru.output[1]):
-            raise InterchangeError("both outputs of its GRU are read; expected the last memory, Y_h, alone")
-        node = consumers(model, gru.output[0])[0]
-        raise InterchangeError(f"{node.op_type} reads every memory of its GRU; expected only the last, Y_h")
-    name, kinds = (gru.output[1] if len(gru.output) > 1 else ""), TO_LAST
-    params: Params = {}
-    while nodes := consumers(model, name):
-        node = nodes[0]
-        if not params and node.op_type in ("Gemm", "MatMul"):
-            params, name, kinds = _product(model, node, path)
-        elif len(nodes) > 1 or node.op_type not in kinds:
-            listed = ", ".join(node.op_type for node in nodes)
-            raise InterchangeError(f"{listed} follows its GRU; expected a linear layer (Gemm), and at most Softmax")
+    """Return the linear layer on the last memory; nothing if the outputs of the graph are the memories."""
+    batch_first = attributes(gru).get("layout", 0)
+    axes = (["B", "T", "1", "H"], ["B", "1", "H"]) if batch_first else (["T", "1", "B", "H"], ["1", "B", "H"])
+    params, ends = [], set()
+    for name, own in zip(gru.output, axes, strict=False):
+        for found, end in _followed(model, name, own, path) if name else ():
+            params += [found] if found else []
+            ends |= end
+    if len(params) > 1:
+        raise InterchangeError(f"{len(params)} linear layers follow its GRU; expected one")
+    if model.graph.output[0].name not in ends:
+        raise InterchangeError(f"its first output, {model.graph.output[0].name!r}, is not of its GRU or linear layer")
+    return params[0] if params else {}
+
+
+def _followed(model: Any, name: str, axes: list[str], path: Path) -> list[tuple[Params, set[str]]]:
+    """Return for each way from an array of memories the linear layer on it, if there is one, and the arrays on it."""
+    nodes = consumers(model, name)
+    if not nodes:
+        return [({}, {name})]
+    found = []
+    for node in nodes:
+        if node.op_type in ("Gemm", "MatMul"):
+            if axes != ["B", "H"]:
+                raise InterchangeError(f"{node.op_type} reads every memory of its GRU; expected only the last")
+            params, logits = _product(model, node, path)
+            found.append((params, {logits, *_heads(model, logits)}))
+        elif node.op_type in MOVES:
+            found += _followed(model, node.output[0], _moved(model, node, axes, path), path)
         else:
-            name = node.output[0]
-    return params
+            raise InterchangeError(f"{node.op_type} follows its GRU; expected a linear layer (Gemm), at most Softmax")
+    return [(params, {name} | ends) for params, ends in found]
 
 
-def _product(model: Any, node: Any, path: Path) -> tuple[Params, str, set[str]]:
-    """Return W and b of a Gemm, or of a MatMul with an Add, the name of the logits, and what may read them."""
+def _moved(model: Any, node: Any, axes: list[str], path: Path) -> list[str]:
+    """Return the axes of an array of memories after a node that moves or drops axes and changes no number."""
+    given, kind = attributes(node), node.op_type
+    if kind == "Identity":
+        return axes
+    if kind == "Transpose":
+        return [axes[i] for i in given.get("perm", range(len(axes))[::-1])]
+    kept = [axis for axis in axes if axis != "1"]
+    if kind == "Squeeze":
+        places = given.get("axes") if len(node.input) < 2 else constant(model, node.input[1], path).ravel().tolist()
+        if places is None or {axes[i] for i in places} == {"1"}:
+            return kept
+    elif kind == "Reshape" and constant(model, node.input[1], path).size == len(kept):
+        return kept
+    elif kind == "Gather":
+        place, index = given.get("axis", 0), constant(model, node.input[1], path)
+        if index.size == 1 and (axes[place], int(index.ravel()[0])) in {("1", 0), ("1", -1), ("T", -1)}:
+            return axes[:place] + ["1"] * index.ndim + axes[place:][1:]
+    raise InterchangeError(f"{kind} takes a part of the memories of its GRU; expected the last memory")
+
+
+def _heads(model: Any, logits: str) -> list[str]:
+    """Return the arrays made of the logits, after checking that there is at most one chain of the usual nodes."""
+    names = [logits]
+    while nodes := consumers(model, names[-1]):
+        if len(nodes) > 1 or nodes[0].op_type not in HEADS:
+            listed = ", ".join(node.op_type for node in nodes)
+            raise InterchangeError(f"{listed} follows its linear layer; expected at most Softmax")
+        names.append(nodes[0].output[0])
+    return names
+
+
+def _product(model: Any, node: Any, path: Path) -> tuple[Params, str]:
+    """Return W and b of a Gemm, or of a MatMul with an Add, and the name of the logits."""
     given, W = attributes(node), constant(model, node.input[1], path)
     if node.op_type == "MatMul":
         adds = consumers(model, node.output[0])
         if [add.op_type for add in adds] != ["Add"]:
-            return {"linear.W": W, "linear.b": np.zeros(W.shape[-1], W.dtype)}, node.output[0], HEADS
-        other = next(name for name in adds[0].input if name != node.output[0])
-        return {"linear.W": W, "linear.b": constant(model, other, path)}, adds[0].output[0], HEADS
+            return {"linear.W": W, "linear.b": np.zeros(W.shape[-1], W.dtype)}, node.output[0]
+        other = adds[0].input[adds[0].input[0] == node.output[0]]
+        return {"linear.W": W, "linear.b": constant(model, other, path)}, adds[0].output[0]
     if given.get("alpha", 1) != 1 or given.get("beta", 1) != 1 or given.get("transA", 0):
         raise InterchangeError("its Gemm scales or transposes its input; expected a linear layer")
     W = W.T if given.get("transB", 0) else W
     b = constant(model, node.input[2], path) if len(node.input) > 2 else np.zeros(W.shape[-1], W.dtype)
-    return {"linear.W": W, "linear.b": b}, node.output[0], HEADS
+    return {"linear.W": W, "linear.b": b}, node.output[0]
 
 
 def written(params: Params, name: str) -> dict[str, bytes]:

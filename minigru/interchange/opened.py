@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..training.files import read_arrays
-from . import article
+from . import article, onnx_graph
 from . import keras as keras_format
-from . import onnx as onnx_format
 from . import safetensors as safetensors_format
 from .files import library, read, resolved
 from .layers import read_layers
-from .names import InterchangeError, Params, cell_of, from_names
+from .names import InterchangeError, Params, cell_of, from_names, keras_arrays, pytorch_arrays, to_keras
 from .probe import Step
 from .running import onnx_session
 from .variants import cell_step
@@ -29,6 +28,14 @@ class Opened(NamedTuple):
     packed: tuple[np.ndarray, ...] | None  # U (H, 3 H), V (D, 3 H) and both biases (3 H,) as stored, if stored packed
     step: Step  # what the file computes
     by: str  # what computes it
+    separate: str | None = None  # what the names say of the weights, if each gate has its own
+
+
+SEPARATE = {
+    ("minigru", "gru"): "one array per gate; update gate at 1 replaces the memory; one bias per gate",
+    ("minigru", "gru_after"): "one array per gate; update gate at 1 keeps the memory; two biases for the candidate",
+    ("the article", "gru"): "one layer per gate; update gate at 1 replaces the memory; its two biases add",
+}
 
 
 def opened(path: str | Path) -> Opened:
@@ -49,11 +56,11 @@ def _onnx(path: Path, params: Params) -> Opened:
     """Run the GRU of a graph alone, one step at a time."""
     from onnx import helper, numpy_helper
 
-    model = onnx_format.parsed(path)
-    node, W, R, B = onnx_format.recurrent(model, path)
+    model = onnx_graph.parsed(path)
+    node, W, R, B = onnx_graph.recurrent(model, path)
     H = R.shape[-1]
-    given = onnx_format.attributes(node)
-    alone = onnx_format.library("onnx", onnx_format.EXTRA).NodeProto()
+    given = onnx_graph.attributes(node)
+    alone = onnx_graph.library("onnx", onnx_graph.EXTRA).NodeProto()
     alone.CopyFrom(node)
     kept = [attribute for attribute in node.attribute if attribute.name != "layout"]
     del alone.attribute[:], alone.input[:], alone.output[:]
@@ -68,8 +75,7 @@ def _onnx(path: Path, params: Params) -> Opened:
     output = [helper.make_tensor_value_info("next", kind, [1, "B", H])]
     stored = [numpy_helper.from_array(array, name) for name, array in {"W": W, "R": R, "B": B}.items()]
     graph = helper.make_graph([alone], "cell", inputs, output, stored)
-    version = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=17)
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", min(version, 22))], ir_version=9)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     session, by = onnx_session(made.SerializeToString(), W.dtype)
 
     def step(x: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -119,7 +125,19 @@ def _by_keras(keras: Any, cell: Any, dtype: np.dtype) -> Step:
 
 def _arrays(path: Path, params: Params) -> Opened:
     """Give the arrays of a file, which has no function of its own, the function of those whose names they bear."""
-    contents = {".npz": read_arrays, ".safetensors": safetensors_format.contents}.get(path.suffix, article.contents)
-    whose = "TensorFlow.js" if path.suffix == ".json" else from_names(contents(path))[0]
+    packed: tuple[np.ndarray, ...] | None = None
+    if path.suffix == ".json":
+        V, U, b = to_keras(params)
+        whose, packed = "TensorFlow.js", (U, V, b, np.zeros_like(b))
+    else:
+        contents = {".npz": read_arrays, ".safetensors": safetensors_format.contents}.get(path.suffix, article.contents)
+        arrays = contents(path)
+        whose = from_names(arrays)[0]
+        if whose == "PyTorch":
+            packed = tuple(pytorch_arrays(arrays)[0])
+        elif whose == "Keras":
+            U, V, b = keras_arrays(arrays)[0]
+            packed = (U, V, *(b if b.ndim == 2 else (b, np.zeros_like(b))))
     says = f"arrays with the names of {whose}; a file of weights holds no function"
-    return Opened(says, cell_of(params), params, None, cell_step(params), "minigru.reference")
+    cell = cell_of(params)
+    return Opened(says, cell, params, packed, cell_step(params), "minigru.reference", SEPARATE.get((whose, cell)))

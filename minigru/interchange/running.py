@@ -10,10 +10,11 @@ import numpy as np
 from .. import reference
 from . import keras as keras_format
 from . import onnx as onnx_format
+from . import onnx_graph
 from .files import library, read
 from .names import InterchangeError, cell_of, sizes
 
-PLAIN = onnx_format.TO_LAST | onnx_format.HEADS | {"Transpose", "GRU", "Gemm", "MatMul", "Add", "Constant"}
+PLAIN = onnx_format.MOVES | onnx_format.HEADS | {"GRU", "Gemm", "MatMul", "Add", "Constant"}
 
 
 def logits(path: str | Path, x: np.ndarray) -> tuple[np.ndarray, str]:
@@ -56,25 +57,25 @@ def by_reference(params: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 def _plain(path: Path) -> bool:
     """Return whether no node of a graph can ask for more memory than its input and its arrays do."""
-    return {node.op_type for node in onnx_format.parsed(path).graph.node} <= PLAIN
+    return {node.op_type for node in onnx_graph.parsed(path).graph.node} <= PLAIN
 
 
 def _by_onnx(path: Path, x: np.ndarray) -> tuple[np.ndarray, str]:
-    model = onnx_format.parsed(path)
+    model = onnx_graph.parsed(path)
     content = model.SerializeToString()
-    name = model.graph.input[0].name
+    name, time_major = onnx_format.sequences(model, onnx_graph.recurrent(model, path)[0])
     session, by = onnx_session(content, x.dtype)
-    return session.run([model.graph.output[0].name], {name: x})[0], by
+    return session.run([model.graph.output[0].name], {name: x.swapaxes(0, 1) if time_major else x})[0], by
 
 
 def onnx_session(content: bytes, dtype: Any) -> tuple[Any, str]:
     """Return what runs an ONNX model, and its name: ONNX Runtime, which has no GRU in float64, or ONNX's evaluator."""
     try:
-        runtime = library("onnxruntime", onnx_format.EXTRA)
+        runtime = library("onnxruntime", onnx_graph.EXTRA)
         if dtype != np.float32:
             raise InterchangeError("ONNX Runtime has no GRU in float64")
     except InterchangeError:
-        return library("onnx.reference", onnx_format.EXTRA).ReferenceEvaluator(content), "ONNX's evaluator"
+        return library("onnx.reference", onnx_graph.EXTRA).ReferenceEvaluator(content), "ONNX's evaluator"
     return runtime.InferenceSession(content, providers=["CPUExecutionProvider"]), "ONNX Runtime"
 
 

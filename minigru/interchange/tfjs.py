@@ -33,6 +33,9 @@ def read(path: Path) -> Params:
     layers = read_layers(topology.get("model_config", topology), DEFAULTS)
     if layers.gru.get("reset_after"):
         raise InterchangeError("its GRU has reset_after=true, which TensorFlow.js cannot run")
+    paths = [str(name) for group in model["weightsManifest"] for name in group["paths"]]
+    if len({*paths}) < len(paths):  # a small file named often would be a large one in memory
+        raise InterchangeError("its weightsManifest names a file twice")
     arrays: dict[str, np.ndarray] = {}
     for group in model["weightsManifest"]:
         arrays |= _group(group, path.parent)
@@ -100,6 +103,8 @@ def written(params: Params, name: str) -> dict[str, bytes]:
     V, U, b = to_keras(params)
     arrays = {"gru/kernel": V, "gru/recurrent_kernel": U, "gru/bias": b}
     arrays |= {"linear/kernel": params["linear.W"], "linear/bias": params["linear.b"]}
+    if large := [key for key, array in arrays.items() if np.abs(array).max() > np.finfo("f4").max]:
+        raise InterchangeError(f"{large[0]} holds numbers too large for float32, which TensorFlow.js computes in")
     gru = {"units": H, "activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "reset_after": False}
     gru |= {"name": "gru", "batch_input_shape": [None, None, D], "dtype": "float32", "return_sequences": False}
     dense = {"name": "linear", "units": K, "activation": "linear", "use_bias": True}

@@ -23,7 +23,7 @@ from random_models import drawn
 
 import minigru
 from minigru import interchange, reference
-from minigru.interchange import names
+from minigru.interchange import names, running
 
 ROUNDING = {"float32": 1e-6, "float64": 1e-12}
 
@@ -163,12 +163,38 @@ def lstm(model, node):
     node.op_type = "LSTM"
 
 
-def relu_at_the_end(model, node):
-    model.graph.node[-1].op_type = "Relu"
+def made(place, *node, **attributes):
+    """Put another node at a place of the graph."""
+
+    def change(model, gru):
+        found = model.graph.node[place]
+        found.CopyFrom(helper.make_node(*node, found.input[:1], found.output, **attributes))
+
+    return change
 
 
-def scaled_input(model, node):
-    model.graph.node[0].op_type = "Relu"
+def relu_before_the_transpose(model, node):
+    model.graph.node.insert(0, helper.make_node("Relu", ["x"], ["positive"]))
+    model.graph.node[1].input[0] = "positive"
+
+
+def units_in_another_order(model, node):
+    model.graph.initializer.append(numpy_helper.from_array(np.arange(drawn(1, "float32")[0].cell.hidden_size), "order"))
+    model.graph.node[2].output[0] = "squeezed"
+    model.graph.node.insert(3, helper.make_node("Gather", ["squeezed", "order"], ["c"], axis=1))
+
+
+def cycle(model, node):
+    model.graph.node[2].CopyFrom(helper.make_node("Identity", ["last"], ["last"]))
+
+
+def other_output(model, node):
+    model.graph.node.append(helper.make_node("Relu", ["x"], ["y"]))
+    model.graph.output[0].name = "y"
+
+
+def foreign(model, node):
+    node.domain = "com.example"
 
 
 @pytest.mark.parametrize(
@@ -184,8 +210,17 @@ def scaled_input(model, node):
         (lambda model, node: model.graph.initializer.pop(0), "'gru_W' is given at run time; expected an array stored"),
         (lstm, "the recurrent nodes of its graph are: LSTM; expected one GRU"),
         (lambda model, node: model.graph.node.append(node), "are: GRU, GRU; expected one GRU"),
-        (relu_at_the_end, "Relu follows its GRU; expected a linear layer"),
-        (scaled_input, "the node Relu stands before its GRU"),
+        (made(-1, "Relu"), "Relu follows its linear layer; expected at most Softmax"),
+        (made(2, "Relu"), "Relu follows its GRU; expected a linear layer"),
+        (made(0, "Relu"), "the node Relu stands before its GRU"),
+        (relu_before_the_transpose, "the node Relu stands before its GRU"),
+        (units_in_another_order, "Gather takes a part of the memories of its GRU; expected the last memory"),
+        (cycle, "ONNX's checker refuses it"),
+        (other_output, "its first output, 'y', is not of its GRU or linear layer"),
+        (foreign, "its node GRU is of the domain 'com.example'"),
+        (gru_attribute("hidden_size", 99), "has the hidden_size 99"),
+        (gru_attribute("activations", 3), "ONNX's checker refuses it"),
+        (stored("first", external), "'first' is stored in another file"),
     ],
 )
 def test_another_onnx_graph_is_one_sentence(change, words, tmp_path):
@@ -193,6 +228,54 @@ def test_another_onnx_graph_is_one_sentence(change, words, tmp_path):
     changed(tmp_path / "model.onnx", change)
     with pytest.raises(interchange.InterchangeError, match=words):
         minigru.load(tmp_path / "model.onnx")
+
+
+def last_of_all(index):
+    """Let the linear layer read Y, the memories of all steps, as PyTorch's exporters do for `gru(x)[0][:, -1]`."""
+
+    def change(model, gru):
+        gru.output[0] = "Y"
+        stored = {"shape": np.array([0, 0, -1]), "index": np.array(index)}
+        model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items())
+        moves = [
+            helper.make_node("Transpose", ["Y"], ["TB1H"], perm=[0, 2, 1, 3]),
+            helper.make_node("Reshape", ["TB1H", "shape"], ["TBH"]),
+            helper.make_node("Transpose", ["TBH"], ["BTH"], perm=[1, 0, 2]),
+            helper.make_node("Gather", ["BTH", "index"], ["c"], axis=1),
+        ]
+        nodes = [*model.graph.node[:2], *moves, *model.graph.node[3:]]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
+
+    return change
+
+
+def test_a_graph_that_takes_the_last_of_all_memories_is_read(tmp_path):
+    model, x = drawn(1, "float32")
+    interchange.save(model, tmp_path / "model.onnx")
+    changed(tmp_path / "model.onnx", last_of_all(-1))
+    assert relative(minigru.load(tmp_path / "model.onnx").logits(x), model.logits(x)) < 1e-6
+    logits, by = running.logits(tmp_path / "model.onnx", x)
+    assert "ONNX" in by
+    assert relative(logits, model.logits(x)) < 1e-6
+    interchange.save(model, tmp_path / "model.onnx")
+    changed(tmp_path / "model.onnx", last_of_all(0))
+    with pytest.raises(interchange.InterchangeError, match="Gather takes a part of the memories of its GRU"):
+        interchange.read(tmp_path / "model.onnx")
+
+
+def test_a_graph_that_reads_time_first_is_run_so(tmp_path):
+    model, x = drawn(1, "float32")
+    interchange.save(model, tmp_path / "model.onnx")
+
+    def time_first(stored, gru):
+        gru.input[0] = "x"
+        stored.graph.node.pop(0)
+
+    changed(tmp_path / "model.onnx", time_first)
+    logits, by = running.logits(tmp_path / "model.onnx", x)
+    assert "ONNX" in by
+    assert relative(logits, model.logits(x)) < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -273,6 +356,12 @@ def edited(change):
         (lambda model, gru, group: group["weights"][0].update(quantization={}), "float32 and quantised"),
         (lambda model, gru, group: group["weights"][0].update(shape=[10**9, 10**9]), "its weights claim"),
         (lambda model, gru, group: group["weights"][0].update(name="gru/other"), "its weights lack gru/kernel"),
+        (lambda model, gru, group: group.update(paths=group["paths"] * 2), "names a file twice"),
+        (lambda model, gru, group: group["weights"][0].update(shape=[float("inf")]), "it is damaged .OverflowError"),
+        (
+            lambda model, gru, group: model["modelTopology"]["config"]["layers"][0].update(config=5),
+            "has no list of layers",
+        ),
         (
             lambda model, gru, group: model["modelTopology"]["config"]["layers"][0].update(class_name="LSTM"),
             "its layers are: LSTM, Dense; expected a GRU",
@@ -372,6 +461,9 @@ def test_the_script_converts_and_compares(tmp_path, torch_names):
     assert_one_sentence(call(convert, tmp_path / "a.npz", tmp_path / "a.h5"), 2, "ends in '.h5'; expected one of .npz")
     assert_one_sentence(call(convert, tmp_path / "no.onnx", tmp_path / "a.npz"), 2, "there is no file")
     assert not (tmp_path / "b.onnx").exists()
+    before = (tmp_path / "a.npz").read_bytes()
+    assert_one_sentence(call(convert, tmp_path / "a.npz", tmp_path / "a.npz"), 2, "is the file to read; name another")
+    assert (tmp_path / "a.npz").read_bytes() == before
 
 
 def test_check_finds_a_difference(tmp_path, monkeypatch):

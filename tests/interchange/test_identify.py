@@ -174,6 +174,31 @@ def test_the_script_reads_the_layout_of_stored_weights(exported, tmp_path):
     assert both.returncode == 0, both.stdout
     assert both.stdout.count("to minigru     yes, exactly") == 2
     assert "arrays with the names of minigru; a file of weights holds no function" in both.stdout
+    assert "one array per gate; update gate at 1 replaces the memory; one bias per gate" in both.stdout
+    assert "the same linear layer" in both.stdout
+
+
+def test_two_files_with_the_same_gru_and_other_linear_layers_are_not_the_same(tmp_path):
+    model, _ = drawn(4, "float64")
+    interchange.save(model, tmp_path / "a.safetensors")
+    model.params["linear.b"][0] += 1
+    interchange.save(model, tmp_path / "a.npz")
+    both = call(which_gru, tmp_path / "a.safetensors", tmp_path / "a.npz")
+    assert both.returncode == 1
+    assert "but their linear layers part: the logits of one memory differ by up to" in both.stdout
+
+
+@pytest.mark.parametrize(("library", "order"), [("torch", "r, z, h"), ("keras", "z, r, h")])
+def test_weights_by_name_are_reported_with_their_layout(library, order, tmp_path, rng):
+    U, V, b, d = weights(rng, 3, 4, 2, "float64")
+    arrays = {"weight_hh_l0": U.T, "weight_ih_l0": V.T, "bias_ih_l0": b, "bias_hh_l0": d}
+    if library == "keras":
+        arrays = {"dense/kernel": np.ones((4, 2)), "dense/bias": np.ones(2)}
+        arrays |= {"gru/recurrent_kernel": U, "gru/kernel": V, "gru/bias": np.stack([b, d])}
+    np.savez(tmp_path / "a.npz", **arrays)
+    shown = call(which_gru, tmp_path / "a.npz").stdout
+    assert f"gates in the order {order}; update gate at 1 keeps the memory" in shown
+    assert "two per gate, both of the candidate count" in shown
 
 
 def test_files_that_cannot_be_compared_or_read(exported, tmp_path):
