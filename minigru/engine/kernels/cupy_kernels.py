@@ -92,8 +92,12 @@ _adam = cupy.ElementwiseKernel(
 
 
 def product(a: Array, W: Array, out: Array) -> None:
-    """Compute a W, (..., B, m), for a (B, n) and W (..., n, m)."""
-    cupy.matmul(a, W, out=out)
+    """Compute a W, (..., B, m), for a (B, n) and W (..., n, m), by one call of cuBLAS for each matrix."""
+    if W.ndim > 2:  # CuPy itself would first launch kernels that collect the addresses of the matrices
+        for W_g, out_g in zip(W, out, strict=True):
+            product(a, W_g, out_g)
+    else:
+        cupy.matmul(a, W, out=out)
 
 
 def gru_gates(gates: Array, rc: Array, c_prev: Array) -> None:
