@@ -96,7 +96,7 @@ PROGRAM = re.search(r"```js\n(.*?)```", PAGE, re.DOTALL)[1]
 
 
 # Runs the page's program for each pair of a model and an input, in one process, because node starts slowly; on the
-# WebAssembly backend of TensorFlow.js, because plain JavaScript takes 50 times as long.
+# WebAssembly backend of TensorFlow.js, because plain JavaScript is much slower.
 RUNNER = """
 const [program, ...files] = process.argv.slice(2), tf = require('@tensorflow/tfjs');
 require('@tensorflow/tfjs-backend-wasm');
