@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from minigru import cli, interchange
-from minigru.interchange import running
+from minigru.interchange import files, running
 
 EXAMPLES = """
 examples:
@@ -43,7 +43,7 @@ def main() -> int:
     source = options.source
     with cli.exit_on(2, interchange.InterchangeError, OSError):
         model = interchange.load(source)
-        if options.target.exists() and options.target.samefile(interchange.resolved(source)):
+        if options.target.exists() and options.target.samefile(files.resolved(source)):
             raise interchange.InterchangeError(f"{options.target} is the file to read; name another file to write")
         interchange.save(model, options.target)
         D, H, K = model.cell.input_size, model.cell.hidden_size, model.num_classes

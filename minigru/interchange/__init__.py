@@ -4,8 +4,8 @@
 needs it.
 """
 
-from .files import load, read, resolved, save
+from .files import load, read, save
 from .names import InterchangeError
 from .variants import Finding, identify
 
-__all__ = ["Finding", "InterchangeError", "identify", "load", "read", "resolved", "save"]
+__all__ = ["Finding", "InterchangeError", "identify", "load", "read", "save"]

@@ -39,7 +39,7 @@ def read(path: Path) -> Params:
         params = after(U_k, V_k, b_k, d_k)
     else:
         params = keras_layer(U, V, b + d)
-    return params | _linear(model, node, path)
+    return params | linear(model, node, path)[0]
 
 
 def sequences(model: Any, gru: Any) -> tuple[str, bool]:
@@ -62,39 +62,41 @@ def sequences(model: Any, gru: Any) -> tuple[str, bool]:
     return name, time_major
 
 
-def _linear(model: Any, gru: Any, path: Path) -> Params:
-    """Return the linear layer on the last memory; nothing if the outputs of the graph are the memories."""
+def linear(model: Any, gru: Any, path: Path) -> tuple[Params, str]:
+    """Return the linear layer on the last memory, and its logits' name; nothing if the graph gives the memories.
+
+    Raises
+    ------
+    InterchangeError
+        Other nodes than those of `read` follow the GRU.
+    """
     batch_first = attributes(gru).get("layout", 0)
     axes = (["B", "T", "1", "H"], ["B", "1", "H"]) if batch_first else (["T", "1", "B", "H"], ["1", "B", "H"])
-    params, ends = [], set()
-    for name, own in zip(gru.output, axes, strict=False):
-        for found, end in _followed(model, name, own, path) if name else ():
-            params += [found] if found else []
-            ends |= end
-    if len(params) > 1:
-        raise InterchangeError(f"{len(params)} linear layers follow its GRU; expected one")
+    layers: list[tuple[Params, str]] = []
+    ends = {
+        name for own, name in zip(axes, gru.output, strict=False) for name in _follow(model, name, own, path, layers)
+    }
+    if len(layers) > 1:
+        raise InterchangeError(f"{len(layers)} linear layers follow its GRU; expected one")
     if model.graph.output[0].name not in ends:
         raise InterchangeError(f"its first output, {model.graph.output[0].name!r}, is not of its GRU or linear layer")
-    return params[0] if params else {}
+    return layers[0] if layers else ({}, "")
 
 
-def _followed(model: Any, name: str, axes: list[str], path: Path) -> list[tuple[Params, set[str]]]:
-    """Return for each way from an array of memories the linear layer on it, if there is one, and the arrays on it."""
-    nodes = consumers(model, name)
-    if not nodes:
-        return [({}, {name})]
-    found = []
-    for node in nodes:
-        if node.op_type in ("Gemm", "MatMul"):
-            if axes != ["B", "H"]:
-                raise InterchangeError(f"{node.op_type} reads every memory of its GRU; expected only the last")
-            params, logits = _product(model, node, path)
-            found.append((params, {logits, *_heads(model, logits)}))
-        elif node.op_type in MOVES:
-            found += _followed(model, node.output[0], _moved(model, node, axes, path), path)
-        else:
+def _follow(model: Any, name: str, axes: list[str], path: Path, layers: list[tuple[Params, str]]) -> list[str]:
+    """Return the names of what is made of an array of memories; add the linear layers on the way to `layers`."""
+    names = [name]
+    for node in consumers(model, name):
+        if node.input[0] != name or node.op_type not in MOVES | {"Gemm", "MatMul"}:
             raise InterchangeError(f"{node.op_type} follows its GRU; expected a linear layer (Gemm), at most Softmax")
-    return [(params, {name} | ends) for params, ends in found]
+        if node.op_type in MOVES:
+            names += _follow(model, node.output[0], _moved(model, node, axes, path), path, layers)
+            continue
+        if axes != ["B", "H"]:
+            raise InterchangeError(f"{node.op_type} reads every memory of its GRU; expected only the last")
+        layers.append(_product(model, node, path))
+        names += _heads(model, layers[-1][1])
+    return names
 
 
 def _moved(model: Any, node: Any, axes: list[str], path: Path) -> list[str]:

@@ -62,10 +62,12 @@ def _plain(path: Path) -> bool:
 
 def _by_onnx(path: Path, x: np.ndarray) -> tuple[np.ndarray, str]:
     model = onnx_graph.parsed(path)
-    content = model.SerializeToString()
-    name, time_major = onnx_format.sequences(model, onnx_graph.recurrent(model, path)[0])
-    session, by = onnx_session(content, x.dtype)
-    return session.run([model.graph.output[0].name], {name: x.swapaxes(0, 1) if time_major else x})[0], by
+    gru = onnx_graph.recurrent(model, path)[0]
+    (name, time_major), (_, logits) = onnx_format.sequences(model, gru), onnx_format.linear(model, gru, path)
+    del model.graph.output[:]  # they may have been the probabilities alone
+    model.graph.output.add(name=logits)
+    session, by = onnx_session(model.SerializeToString(), x.dtype)
+    return session.run([logits], {name: x.swapaxes(0, 1) if time_major else x})[0], by
 
 
 def onnx_session(content: bytes, dtype: Any) -> tuple[Any, str]:

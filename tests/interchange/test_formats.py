@@ -184,6 +184,10 @@ def units_in_another_order(model, node):
     model.graph.node.insert(3, helper.make_node("Gather", ["squeezed", "order"], ["c"], axis=1))
 
 
+def memory_as_bias(model, node):
+    model.graph.node[3].input[:] = ["x", "linear_W", "c"]
+
+
 def cycle(model, node):
     model.graph.node[2].CopyFrom(helper.make_node("Identity", ["last"], ["last"]))
 
@@ -215,6 +219,7 @@ def foreign(model, node):
         (made(0, "Relu"), "the node Relu stands before its GRU"),
         (relu_before_the_transpose, "the node Relu stands before its GRU"),
         (units_in_another_order, "Gather takes a part of the memories of its GRU; expected the last memory"),
+        (memory_as_bias, "Gemm follows its GRU; expected a linear layer"),
         (cycle, "ONNX's checker refuses it"),
         (other_output, "its first output, 'y', is not of its GRU or linear layer"),
         (foreign, "its node GRU is of the domain 'com.example'"),
@@ -264,15 +269,20 @@ def test_a_graph_that_takes_the_last_of_all_memories_is_read(tmp_path):
         interchange.read(tmp_path / "model.onnx")
 
 
-def test_a_graph_that_reads_time_first_is_run_so(tmp_path):
+def time_first(model, gru):
+    gru.input[0] = "x"
+    model.graph.node.pop(0)
+
+
+def probabilities_alone(model, gru):
+    model.graph.output.pop(0)
+
+
+@pytest.mark.parametrize("change", [time_first, probabilities_alone])
+def test_the_logits_of_another_graph_are_found(change, tmp_path):
     model, x = drawn(1, "float32")
     interchange.save(model, tmp_path / "model.onnx")
-
-    def time_first(stored, gru):
-        gru.input[0] = "x"
-        stored.graph.node.pop(0)
-
-    changed(tmp_path / "model.onnx", time_first)
+    changed(tmp_path / "model.onnx", change)
     logits, by = running.logits(tmp_path / "model.onnx", x)
     assert "ONNX" in by
     assert relative(logits, model.logits(x)) < 1e-6

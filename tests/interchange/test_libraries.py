@@ -1,6 +1,10 @@
 """Models that minigru has written, run by the library they were written for, and models made there, read by minigru.
 
-PyTorch, Keras and ONNX Runtime come with the extras bench and keras; NODE_PATH says where TensorFlow.js is.
+PyTorch, Keras and ONNX Runtime come with the extras bench and keras; NODE_PATH says where TensorFlow.js is. The 10,000
+answers of a trained model take about a minute for each library:
+
+    npm install --prefix tfjs @tensorflow/tfjs@4 @tensorflow/tfjs-backend-wasm@4
+    NODE_PATH=$PWD/tfjs/node_modules MINIGRU_RUN=runs/story pytest -n0 -k trained tests/interchange/test_libraries.py
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from random_models import drawn
 
 import minigru
 from minigru import interchange
-from minigru.interchange import running
+from minigru.interchange import names, running
 from minigru.training import data
 from minigru.training.checkpoint import load_model
 from minigru.training.config import Config
@@ -91,13 +95,38 @@ PAGE = (ROOT / "docs" / "interchange.md").read_text("utf-8")
 PROGRAM = re.search(r"```js\n(.*?)```", PAGE, re.DOTALL)[1]
 
 
+# Runs the page's program for each pair of a model and an input, in one process, because node starts slowly; on the
+# WebAssembly backend of TensorFlow.js, because plain JavaScript is much slower.
+RUNNER = """
+const [program, ...files] = process.argv.slice(2), tf = require('@tensorflow/tfjs');
+require('@tensorflow/tfjs-backend-wasm');
+const run = new Function('require', 'process', 'console', require('fs').readFileSync(program));
+tf.setBackend('wasm').then(async () => {
+  for (let i = 0; i < files.length; i += 2) {
+    process.argv.splice(2, 2, files[i], files[i + 1]);
+    console.log(await new Promise((log) => run(require, process, {log})));
+  }
+});
+"""
+
+
 def by_tensorflow_js(path, x):
-    program, numbers = path.with_name("program.js"), path.with_name("x.json")
-    program.write_text(PROGRAM)
-    numbers.write_text(json.dumps(x.tolist()))
-    result = subprocess.run(["node", program, path, numbers], capture_output=True, text=True, timeout=600)
-    assert result.returncode == 0, result.stderr
-    return np.array(json.loads(result.stdout.splitlines()[-1]), x.dtype)
+    return of_tensorflow_js([(path, x)])[0]
+
+
+def of_tensorflow_js(pairs):
+    """Return the logits of each pair of a file and an input."""
+    folder, files = pairs[0][0].parent, []
+    (folder / "program.js").write_text(PROGRAM)
+    (folder / "runner.js").write_text(RUNNER)
+    for i, (path, x) in enumerate(pairs):
+        files += [path, folder / f"x{i}.json"]
+        files[-1].write_text(json.dumps(x.tolist()))
+    command = ["node", folder / "runner.js", folder / "program.js", *files]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("[[")]
+    assert len(lines) == len(pairs), result.stderr
+    return [np.array(json.loads(line), "float32") for line in lines]
 
 
 NEEDED = {".onnx": "onnxruntime", ".keras": "keras", ".pt": "torch"}
@@ -109,7 +138,7 @@ def installed(ending):
     if ending in NEEDED:
         needed(NEEDED[ending])
     elif not any(Path(folder, "@tensorflow").is_dir() for folder in os.environ.get("NODE_PATH", "").split(":")):
-        pytest.skip("TensorFlow.js is not installed: npm install @tensorflow/tfjs, and NODE_PATH=…/node_modules")
+        pytest.skip("TensorFlow.js is not installed: the module's docstring says how")
 
 
 LIBRARIES = [
@@ -125,13 +154,14 @@ LIBRARIES = [
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("ending", "dtype", "library"), LIBRARIES)
 def test_twenty_models_answer_the_same_in_the_other_library(ending, dtype, library, tmp_path):
-    for seed in range(20 if library is not by_tensorflow_js else 3):
-        model, x = drawn(seed, dtype)
-        interchange.save(model, tmp_path / f"model{ending}")
-        assert relative(library(tmp_path / f"model{ending}", x), model.logits(x)) < (
-            KERAS if library is by_keras else ROUNDING[dtype]
-        )
-        again = minigru.load(tmp_path / f"model{ending}")
+    models = [drawn(seed, dtype) for seed in range(20)]
+    pairs = [(tmp_path / f"model{seed}{ending}", x) for seed, (_, x) in enumerate(models)]
+    for (path, _), (model, _) in zip(pairs, models, strict=True):
+        interchange.save(model, path)
+    answers = of_tensorflow_js(pairs) if library is by_tensorflow_js else [library(path, x) for path, x in pairs]
+    for (path, x), (model, _), logits in zip(pairs, models, answers, strict=True):
+        assert relative(logits, model.logits(x)) < (KERAS if library is by_keras else ROUNDING[dtype])
+        again = minigru.load(path)
         assert all(np.array_equal(again.params[name], array) for name, array in model.params.items())
 
 
@@ -228,6 +258,30 @@ def test_a_gru_of_pytorch_is_read_for_the_reference_by_every_way(dtype, tmp_path
     assert relative(by_reference, theirs) < ROUNDING[dtype]
 
 
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.parametrize("last", ["[1][-1]", "[0][:, -1]", None])
+def test_what_pytorch_exports_is_read(last, dynamo, tmp_path):
+    torch = needed("torch")
+    needed("onnxscript")
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.fc = torch.nn.GRU(4, 5, batch_first=True), torch.nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.fc(eval(f"self.gru(x){last}")) if last else self.gru(x)
+
+    model, x, path = Model(), torch.rand(6, 7, 4), tmp_path / "model.onnx"
+    options = {"external_data": False, "verbose": False} if dynamo else {}
+    torch.onnx.export(model, (x,), path, dynamo=dynamo, **options)
+    params, state = interchange.read(path), {f"gru.{name}": array for name, array in model.gru.state_dict().items()}
+    _, packed = names.from_names({name: array.numpy() for name, array in state.items()})
+    assert all(np.array_equal(params[name], array) for name, array in packed.items())
+    if last:
+        assert relative(running.by_reference(params, x.numpy()), model(x).detach().numpy()) < 1e-6
+
+
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path):
     torch = needed("torch")
 
@@ -239,6 +293,13 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path):
     with pytest.raises(interchange.InterchangeError, match="weights-only reader refuses it"):
         interchange.read(tmp_path / "a.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_archive_with_a_broken_directory_is_one_sentence(tmp_path):
+    needed("torch")
+    (tmp_path / "a.pt").write_bytes(b"x" * 100 + b"PK\x05\x06" + b"\0" * 4 + b"\1\0\1\0" + b"@\0\0\0" + b"\0" * 6)
+    with pytest.raises(interchange.InterchangeError, match=r"it is damaged \(BadZipFile"):
+        interchange.read(tmp_path / "a.pt")
 
 
 def test_a_tensor_that_claims_more_than_its_file_is_refused(tmp_path):
