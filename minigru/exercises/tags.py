@@ -18,7 +18,8 @@ from .trace import Env, trace
 from .verdicts import Verdict
 from .words import BACKWARD, FORWARD, HINTS, IN_WORDS, OF_RESET, OF_SLOPES, OF_TERMS, OF_WEIGHTS
 
-LEVELS = {  # the functions in the order in which one learns them; those of a new cell come after the GRU's
+PRODUCT = re.compile(r"\b[UVW](_\w)? ")  # a weight and what it multiplies, on paper
+LEVELS = {  # the functions in the order in which one learns them; those of a new cell come after these
     "rnn_cell": "Forward: the plain RNN",
     "gru_cell": "Forward: the GRU",
     "linear": "Forward: from a memory to scores",
@@ -27,6 +28,8 @@ LEVELS = {  # the functions in the order in which one learns them; those of a ne
     "softmax_cross_entropy_backward": "Backward: the loss",
     "rnn_cell_backward": "Backward: the plain RNN",
     "gru_cell_backward": "Backward: the GRU",
+    "gru_after_cell": "Forward: the GRU of PyTorch",
+    "gru_after_cell_backward": "Backward: the GRU of PyTorch",
 }
 
 
@@ -80,19 +83,19 @@ def _equations(function: str, tag: str) -> str:
         lines += textwrap.wrap(f"{text}  ({name})", 112, initial_indent="    ", subsequent_indent="      ")
     text = "\n".join(lines)
     if forward == function:
-        return f"The equation:\n\n{text}\n{FORWARD if 'W' in text else ''}"
+        return f"The equation:\n\n{text}\n{FORWARD if PRODUCT.search(text) else ''}"
     return f"The forward pass computes:\n\n{text}\n\n{BACKWARD}{_words(text, tagged(function, tag))}"
 
 
 def _words(text: str, statements: list[ast.stmt]) -> str:
     """Return what a reader needs to know of the names in the equations and in the lines to be written."""
     assigned = {name for statement in statements for name in names(statement)}
-    slopes = re.findall(r"(tanh|sigmoid)\(W_(\w)", text)
+    slopes = re.findall(r"(tanh|sigmoid)\(.*?([VW])_(\w)", text)
     more = ", and so on" if len(slopes) > 1 else ""
-    said = [OF_SLOPES.format(z=f"z_{letter}", f=f, W=f"W_{letter}", more=more) for f, letter in slopes[:1]]
+    said = [OF_SLOPES.format(z=f"z_{letter}", f=f, W=f"{W}_{letter}", more=more) for f, W, letter in slopes[:1]]
     said += [OF_RESET] if "drc" in assigned else []
     said += [OF_TERMS] if any(name.startswith("dx_") for name in assigned) else []
-    lines = textwrap.wrap(" ".join(said), 120) + ([OF_WEIGHTS] if "W" in text else [])
+    lines = textwrap.wrap(" ".join(said), 120) + ([OF_WEIGHTS] if PRODUCT.search(text) else [])
     return "".join(f"{line}\n" for line in lines)
 
 

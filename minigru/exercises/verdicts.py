@@ -75,12 +75,12 @@ def named(value: Any, names: tuple[str, ...], function: str) -> dict[str, Any]:
     """
     values = value if isinstance(value, tuple) else (value,) * (len(names) if value is ... else 1)
     if len(values) != len(names):
-        raise Unfinished(f"{function} returned {_shown(value)}; expected {', '.join(names)}")
+        raise Unfinished(f"the function {function} returned {_shown(value)}; expected {', '.join(names)}")
     return dict(zip(names, values, strict=True))
 
 
 def _shown(value: Any) -> str:
-    return f"{len(value)} values" if isinstance(value, tuple) else f"a {type(value).__name__}"
+    return f"{len(value)} values" if isinstance(value, tuple) else f"one value of type {type(value).__name__}"
 
 
 def relative_error(value: Any, expected: Any) -> float:

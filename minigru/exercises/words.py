@@ -21,6 +21,17 @@ HINTS = {
     "dG2": "sigmoid' = sigmoid (1 - sigmoid); then the transposed weight sends dz_r to [c_prev, x].",
     "dG1": "As (dG2), from dgamma_u of (dG4) and with the weights of the update gate.",
     "dGW": "For each weight: what it met in the forward pass, transposed, times its dz. W_c met [gamma_r * c_prev, x].",
+    "P1": "As (G1), with the weights of the gate that keeps.",
+    "P2": "As (G2).",
+    "P3": "U_c multiplies the memory alone. The reset gate scales q elementwise, and V_c multiplies x.",
+    "P4": "As (G4), but gamma_k is the weight of the old memory.",
+    "dP4": "(P4) is elementwise: differentiate it with respect to gamma_k, c_tilde and c_prev in turn.",
+    "dP3": "Three rules in turn: tanh' = 1 - tanh^2; the product rule for gamma_r * q; the affine rule, for V_c x and "
+    "for q. c_prev has a term from (dP4) already: add to it.",
+    "dP2": "sigmoid' = sigmoid (1 - sigmoid); then the transposed weight sends dz_r to [c_prev, x].",
+    "dP1": "As (dP2), from dgamma_k of (dP4) and with the weights of the gate that keeps.",
+    "dPW": "For each weight: what it met in the forward pass, transposed, times the gradient of the affine map it is "
+    "in. For U_c and b_q this is dq, for all others a dz.",
     "A1": "A running mean: keep beta1 of the old value and take 1 - beta1 of the new.",
     "A2": "As (A1), of the square of the gradient, with beta2.",
     "A3": "Started at zero, m is too small by the factor 1 - beta1^t: divide by it.",
@@ -34,7 +45,8 @@ HINTS = {
     "peephole": "Begin with gru_cell and gru_cell_backward of minigru/reference.py. v_u * c_prev is an elementwise "
     "product: it sends one term to v_u, summed over the batch, and one more to c_prev.",
     "reset_after": "Give U_c c_prev + d_c a name. The gate multiplies it elementwise, so dgamma_r needs no product "
-    "before it.",
+    "before it. U_c and d_c are inside this name: their gradients come from its gradient, those of V_c and b_c from "
+    "dz_c.",
     "two_layers": "Backward goes from the top down: the dx of the layer above is the dstates of the layer below.",
     "one_product": "Put the rows of all steps below each other: reshape (T, B, n) to (T B, n).",
     "in_place": "gamma_u * c_tilde + (1 - gamma_u) * c_prev = c_prev + gamma_u * (c_tilde - c_prev).",
@@ -76,6 +88,7 @@ Return dx (T, B, D), the gradient of the state before the first step (B, H), and
 IN_WORDS = {  # where the equation on paper is the line of code itself
     "G4": "the new memory c is a mean of c_tilde and c_prev, weighted by gamma_u: 1 takes c_tilde, 0 keeps c_prev",
     "G6": "gamma_u is closed where the sequence has ended: inside is 1 while it goes on and 0 behind its end",
+    "P4": "the new memory c is a mean of c_prev and c_tilde, weighted by gamma_k: 1 keeps c_prev, 0 takes c_tilde",
     "A1": "m is the running mean of the gradient g: it keeps a share beta1 of its old value",
     "A2": "v is the running mean of the square of g: it keeps a share beta2 of its old value",
     "A3": "m_hat corrects m for its start at zero: after t steps the weights of the mean add up to 1 - beta1^t",

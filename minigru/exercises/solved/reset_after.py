@@ -3,8 +3,11 @@
     c_tilde = tanh(gamma_r * (U_c c_prev + d_c) + V_c x + b_c)
 
 In code U_c is W_c[:H] and V_c is W_c[H:]. The rest is the GRU: (G1), (G2) and (G4). (cuDNN's update gate keeps the
-memory at 1; here it replaces it, as in the reference.) The grader looks at c, dx, dc_prev and the gradients of all
-seven parameters; what the cache holds is up to you.
+memory at 1; here it replaces it, as in (G4).) The grader looks at c, dx, dc_prev and the gradients of all
+seven parameters; what the cache holds is up to you. The report calls U_c c_prev + d_c from_memory.
+
+The reference has nearly this cell, with other names: (P1) to (P4) and their gradients. Write yours without looking at
+them, and compare the two afterwards.
 """
 
 from __future__ import annotations
