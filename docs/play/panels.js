@@ -3,7 +3,7 @@
 
 /** A colour scale of the style sheet: from a number, at least `low` and at most 1, to the three parts of a colour. */
 function colourScale(name, low = 0) {
-  const colours = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).match(/(?<=#)\w+/g);
+  const colours = getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).match(/\w{6}/g);
   const stops = colours.map((colour) => [0, 2, 4].map((start) => parseInt(colour.slice(start, start + 2), 16)));
   return (value) => {
     const place = clip((value - low) / (1 - low), 0, 1) * (stops.length - 1);

@@ -121,7 +121,7 @@ function render() {
     history.replaceState(null, "", `#${new URLSearchParams(changed)}`);
     $("whole").href = `play.html${location.hash}`;
     $("spoken").textContent = $("answer").textContent; // a screen reader hears where the page comes to rest
-  }, 150);
+  }, 250); // longer than a row of play() takes
 }
 
 function say({ doubts, blank, label }, answer, alone, row) {
@@ -159,15 +159,14 @@ function renderWayBack(run, x, row, own) {
   });
   drawCurves($("normCurves"), curves, [-4, -2, 0, 1], row, (power) => `${power === -4 ? "≤" : ""}1e${power}`);
   const [ofRnn, ofGru] = curves.map(({ values }) => (10 ** values[row]).toPrecision(2));
-  $("reach").textContent =
-    `After row ${row + 1} the norm is ${ofGru} times that after the last row; the RNN's, ${ofRnn} times.`;
+  $("reach").textContent = `After row ${row + 1} the norm is ${ofGru} times the last one; the RNN's, ${ofRnn} times.`;
 }
 
 /** Begin with the state in the address, which has each field that differs from how the page begins. */
 function readAddress() {
+  const state = [["drawing", fields.drawing.value], ...new URLSearchParams(location.hash.slice(1))]; // keep a drawing
   form.reset();
-  for (const [name, value] of new URLSearchParams(location.hash.slice(1)))
-    if (start.has(name)) fields[name].value = value;
+  for (const [name, value] of state) if (start.has(name)) fields[name].value = value;
   render();
 }
 
@@ -181,11 +180,11 @@ function moveTo(row, column = order.indexOf(numberIn("unit"))) {
   fields.unit.value = order[within(column, 0, H - 1)];
   renderSoon();
 }
-const step = (by) => moveTo(numberIn("row") + by);
+const step = (by) => { play(false); moveTo(numberIn("row") + by); };
 
 function play(on) {
   clearInterval(play.timer);
-  play.timer = on ? setInterval(() => (numberIn("row") < T ? step(1) : play(false)), 180) : 0;
+  play.timer = on ? setInterval(() => (numberIn("row") < T ? moveTo(numberIn("row") + 1) : play(false)), 180) : 0;
   $("play").textContent = on ? "Pause" : "Play";
   if (on && numberIn("row") === T) moveTo(1);
 }
@@ -198,9 +197,9 @@ function pick({ target, offsetX, offsetY }) {
   moveTo((offsetY / target.clientHeight) * T + 0.5, column);
 }
 
-function drawByPointer({ type, buttons, pointerId, offsetX, offsetY }) {
+function drawByPointer({ type, buttons, isPrimary, pointerId, offsetX, offsetY }) {
   const begins = type === "pointerdown", square = $("pad").clientWidth / GRID;
-  if (!begins && !buttons) return;
+  if (!isPrimary || !(buttons & 1)) return; // a second finger, or not the main button
   if (begins) $("pad").setPointerCapture(pointerId);
   play(false);
   addPoint(offsetX / square - 0.5, offsetY / square - 0.5, begins);
@@ -212,7 +211,7 @@ const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], Arrow
 function onKey(event) {
   const onPad = event.target === $("pad"), puts = onPad && event.key === " ";
   const [across, down] = ARROWS[event.key] ?? [0, 0];
-  if (onPad && event.key === "Delete") actions.clear();
+  if (onPad && event.key === "Delete") $("clear").click();
   if (!event.target.matches("canvas") || !(puts || event.key in ARROWS)) return;
   event.preventDefault();
   if (!onPad) return moveTo(numberIn("row") + down, order.indexOf(numberIn("unit")) + across);
@@ -224,16 +223,16 @@ function onKey(event) {
 
 const actions = { // by the id of the button
   play: () => play(!play.timer), back: () => step(-1), forth: () => step(1),
-  undo: () => { fields.drawing.value = fields.drawing.value.replace(/\.[^.]*$/, ""); renderSoon(); },
-  clear: () => { fields.digit.value = OWN; fields.drawing.value = ""; pen.down = false; renderSoon(); },
-  restore: () => { for (const field of document.querySelectorAll(".hold select")) field.value = ""; renderSoon(); },
+  undo: () => { if (fields.digit.value === OWN) fields.drawing.value = fields.drawing.value.replace(/\.[^.]*$/, ""); },
+  clear: () => { fields.digit.value = OWN; fields.drawing.value = ""; pen.down = false; },
+  restore: () => { for (const field of document.querySelectorAll(".hold select")) field.value = ""; },
 };
 
 addChoices();
 const start = new Map(new FormData(form));
 $("made").textContent = `Of MNIST's 10,000 test images this GRU classifies ${gru.accuracy} % correctly, the RNN of ` +
   `the same size ${rnn.accuracy} %. They were trained by ${gru.made} and ${rnn.made}.`;
-for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", action);
+for (const [id, action] of Object.entries(actions)) $(id).addEventListener("click", () => { action(); renderSoon(); });
 for (const kind of ["pointerdown", "pointermove"]) $("pad").addEventListener(kind, drawByPointer);
 for (const kind of ["focus", "blur"]) $("pad").addEventListener(kind, renderSoon);
 $("panels").addEventListener("click", pick);
