@@ -163,8 +163,8 @@ function renderWayBack(run, x, row, own) {
 }
 
 /** Begin with the state in the address, which has each field that differs from how the page begins. */
-function readAddress() {
-  const state = [["drawing", fields.drawing.value], ...new URLSearchParams(location.hash.slice(1))]; // keep a drawing
+function readAddress(hash) {
+  const state = [["drawing", fields.drawing.value], ...new URLSearchParams(hash.slice(1))]; // keep a drawing
   form.reset();
   for (const [name, value] of state) if (start.has(name)) fields[name].value = value;
   render();
@@ -238,11 +238,11 @@ for (const kind of ["focus", "blur"]) $("pad").addEventListener(kind, renderSoon
 $("panels").addEventListener("click", pick);
 form.addEventListener("keydown", onKey);
 form.addEventListener("input", ({ target }) => { if (target === fields.row) play(false); renderSoon(); });
-addEventListener("hashchange", () => {
+addEventListener("hashchange", ({ newURL }) => { // render() may have changed the address since
+  const { hash } = new URL(newURL);
   play(false);
-  readAddress();
-  $(/loss=/.test(location.hash) ? "reach" : /unit=/.test(location.hash) ? "gateCurves" : "read")
-    .scrollIntoView({ block: "nearest" });
+  readAddress(hash);
+  $(/loss=/.test(hash) ? "reach" : /unit=/.test(hash) ? "gateCurves" : "read").scrollIntoView({ block: "nearest" });
 });
-readAddress();
+readAddress(location.hash);
 if (!location.hash && !matchMedia("(prefers-reduced-motion: reduce)").matches) play(true);
