@@ -52,6 +52,7 @@ KNOWN = {
     "python3 -m venv .venv",
     "source .venv/bin/activate",
     "python scripts/story/plot_step_size.py",
+    "python -m webbrowser docs/play/index.html",
     "python scripts/story/animate_page.py",
     "mpiexec -n 2 python scripts/train_mnist.py",
     "python scripts/train_mnist.py --ranks 2",
