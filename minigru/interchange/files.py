@@ -40,12 +40,12 @@ def read(path: str | Path) -> Params:
     Raises
     ------
     InterchangeError
-        There is no such file, it is damaged, it is no GRU that minigru can read, or a library is missing.
+        The file does not exist, is damaged or is not of a GRU that minigru can read, or a library is missing.
     """
     path = resolved(path)
     module = _format(path)
     if not path.is_file():
-        raise InterchangeError(f"{path} is not a file" if path.exists() else f"there is no file {path}")
+        raise InterchangeError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
     try:
         return validated(module.read(path))
     except (InterchangeError, DamagedFile) as error:

@@ -28,7 +28,7 @@ def read(path: Path) -> Params:
     Raises
     ------
     InterchangeError
-        It is no file of Keras 3, its layers are others, it is damaged, or h5py is missing.
+        The file is not of Keras 3, has other layers or is damaged, or h5py is missing.
     """
     config, weights = contents(path)
     layers = read_layers(config)

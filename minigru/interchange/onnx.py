@@ -26,8 +26,8 @@ def read(path: Path) -> Params:
     Raises
     ------
     InterchangeError
-        It is no ONNX model, has no or several GRUs or one with other activations, in two directions or with a clip, its
-        weights are not stored in the file, other nodes change the function, or the package onnx is missing.
+        It is not an ONNX model, has no or several GRUs or one with other activations, in two directions or with a clip,
+        its weights are not stored in the file, other nodes change the function, or the package onnx is missing.
     """
     model = parsed(path)
     node, W, R, B = recurrent(model, path)

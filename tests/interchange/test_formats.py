@@ -469,7 +469,7 @@ def test_the_script_converts_and_compares(tmp_path, torch_names):
     refused = call(convert, tmp_path / "torch.npz", tmp_path / "b.onnx")
     assert_one_sentence(refused, 2, "reset gate acts after the product", "gru_after_forward")
     assert_one_sentence(call(convert, tmp_path / "a.npz", tmp_path / "a.h5"), 2, "ends in '.h5'; expected one of .npz")
-    assert_one_sentence(call(convert, tmp_path / "no.onnx", tmp_path / "a.npz"), 2, "there is no file")
+    assert_one_sentence(call(convert, tmp_path / "no.onnx", tmp_path / "a.npz"), 2, "no.onnx does not exist")
     assert not (tmp_path / "b.onnx").exists()
     before = (tmp_path / "a.npz").read_bytes()
     assert_one_sentence(call(convert, tmp_path / "a.npz", tmp_path / "a.npz"), 2, "is the file to read; name another")
