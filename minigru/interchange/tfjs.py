@@ -26,7 +26,7 @@ def read(path: Path) -> Params:
     Raises
     ------
     InterchangeError
-        It is not a layers model of TensorFlow.js, its layers are others, or the weights are missing, quantised or too few.
+        It is not a layers model of TensorFlow.js, has other layers, or lacks weights, or they are quantised or too few.
     """
     model = _parsed(path)
     topology = model["modelTopology"]
