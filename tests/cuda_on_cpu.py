@@ -33,7 +33,7 @@ PRELUDE = r"""
 #define __shared__ static __attribute__((section("shared_memory")))
 extern "C" char __start_shared_memory[], __stop_shared_memory[];
 __shared__ __attribute__((used)) char always;  // without it a kernel with no shared memory would lack the section
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __align__(bytes) __attribute__((aligned(bytes)))
 
 static struct { unsigned x; } threadIdx, blockIdx;
@@ -120,7 +120,7 @@ def parameters(code: str) -> dict[str, list[tuple[str, bool]]]:
     """Return for each ``__global__`` function the C type of every parameter, and whether it is a pointer."""
     code = re.sub(r"//[^\n]*", "", code)
     found = {}
-    for name, declared in re.findall(r"__global__ void (?:__launch_bounds__\(\w+\) )?(\w+)\(([^)]*)\)", code):
+    for name, declared in re.findall(r"__global__ void (?:__launch_bounds__\([\w, ]+\) )?(\w+)\(([^)]*)\)", code):
         found[name] = [(re.sub(r"\bconst\b|\*|\w+$", "", p.strip()).strip(), "*" in p) for p in declared.split(",")]
     return found
 
@@ -145,15 +145,20 @@ class RawModule:
 
         def kernel(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
             held = [self._argument(*pair) for pair in zip(arguments, self.parameters[name], strict=True)]
-            addresses = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
-            if getattr(self.library, f"launch_{name}")(*grid, *block, seed, addresses):
-                raise RuntimeError(f"some threads of {name} wait at a barrier that the others never reach")
+            self.run(name, *grid, *block, (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held)))
 
         return kernel
+
+    def run(self, name: str, blocks: int, threads: int, addresses: Any) -> None:
+        """Run a kernel with the arguments at these addresses."""
+        if getattr(self.library, f"launch_{name}")(blocks, threads, seed, addresses):
+            raise RuntimeError(f"some threads of {name} wait at a barrier that the others never reach")
 
     def _argument(self, value: Any, declared: tuple[str, bool]) -> np.ndarray:
         """Return the bytes of an argument as an array; refuse what the kernel would misread."""
         C_type, is_pointer = declared
+        if is_pointer and value is None:
+            return np.array(0)  # a null pointer
         dtype = DTYPES[self.macros.get(C_type, C_type)]
         host = getattr(value, "_host", value)
         if not isinstance(host, np.ndarray if is_pointer else np.generic) or host.dtype != dtype:

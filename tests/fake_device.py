@@ -10,6 +10,7 @@ arithmetic. It does not show how CUDA compiles or runs them.
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ import minigru.engine.kernels
 from minigru import Backend, get_backend
 
 BANNER = "fake device: these tests ran on NumPy behind CuPy's refusals; no GPU code ran"
+KERNEL_MODULES = ("cupy_kernels", "cuda", "gru_persistent", "gru_steps", "products")
 PROCESSORS = 4  # multiprocessors of the fake device
 free = 1 << 36  # bytes of its global memory
 used = False
@@ -38,6 +40,12 @@ class Launch(NamedTuple):
 
 
 launches: list[Launch] = []
+pointers: dict[int, np.ndarray] = {}  # the arrays whose addresses were asked for
+WITH_STRIDES = {("gru_inputs", 0)}  # arguments of kernels that are told the strides of an array
+
+
+def _nan(shape: Any, dtype: Any) -> np.ndarray:
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 0, dtype)
 
 
 def _wait() -> None:
@@ -51,14 +59,19 @@ class FakeArray:
     __array_ufunc__ = None  # a NumPy array on the other side of an operator is refused too
     __hash__ = None
 
-    def __init__(self, host: Any) -> None:
-        self._host = np.asarray(host)
+    def __init__(self, host: Any, dtype: Any = None) -> None:
+        self._host = np.asarray(host) if dtype is None else _nan(host, dtype)  # with a dtype, `host` is a shape
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
 
     def __len__(self) -> int:
         return len(self._host)
+
+    @property
+    def data(self) -> SimpleNamespace:
+        pointers[self._host.ctypes.data] = self._host
+        return SimpleNamespace(ptr=self._host.ctypes.data)
 
     def get(self) -> np.ndarray:
         _wait()
@@ -104,7 +117,7 @@ def _reader(kind: Callable[[Any], Any]) -> Callable[..., Any]:
     return read
 
 
-for _name in ("shape", "dtype", "ndim", "size"):
+for _name in ("shape", "dtype", "ndim", "size", "strides", "itemsize"):
     setattr(FakeArray, _name, property(lambda self, name=_name: getattr(self._host, name)))
 FakeArray.T = property(lambda self: FakeArray(self._host.T))
 for _name in ("reshape", "transpose"):
@@ -130,17 +143,30 @@ class ElementwiseKernel(cuda_on_cpu.ElementwiseKernel):
         super().__call__(*arguments)
 
 
+functions: list[tuple[RawModule, str]] = []
+
+
 class RawModule(cuda_on_cpu.RawModule):
-    """A module whose kernels count their launches."""
+    """A module whose kernels the driver finds by a number."""
 
     def get_function(self, name: str) -> Any:
-        kernel = super().get_function(name)
+        functions.append((self, name))
+        return SimpleNamespace(kernel=SimpleNamespace(ptr=len(functions) - 1))
 
-        def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
-            launches.append(Launch(name, *grid, *block))
-            kernel(grid, block, arguments)
 
-        return launch
+def launch_kernel(function: int, blocks: int, *args: int) -> None:
+    """Run a kernel as the driver does, from the addresses of its arguments; refuse what it would misread."""
+    module, name = functions[function]
+    threads, addresses = args[2], args[-2]
+    launches.append(Launch(name, blocks, threads))
+    places = (ctypes.c_void_p * len(module.parameters[name])).from_address(addresses)
+    for n, (C_type, is_pointer) in enumerate(module.parameters[name]):
+        pointer = ctypes.c_void_p.from_address(places[n]).value if is_pointer else None
+        if pointer is not None:
+            array = pointers[pointer]
+            assert array.dtype == cuda_on_cpu.DTYPES[module.macros.get(C_type, C_type)]
+            assert array.flags.c_contiguous or (name, n) in WITH_STRIDES
+    module.run(name, blocks, threads, places)
 
 
 class Module(ModuleType):
@@ -155,9 +181,12 @@ class Module(ModuleType):
             getDevice=lambda: 0,
             getDeviceProperties=lambda number: {"name": b"no GPU: the fake device of the tests"},
             memGetInfo=lambda: (free, free),
+            free=lambda pointer: None,
             driverGetVersion=lambda: 0,
             runtimeGetVersion=lambda: 0,
         ),
+        driver=SimpleNamespace(launchKernel=launch_kernel),
+        get_current_stream=lambda: SimpleNamespace(ptr=0),
     )
 
     def __getattr__(self, name: str) -> Any:
@@ -181,7 +210,7 @@ class Module(ModuleType):
 
     @staticmethod
     def empty(shape: Any, dtype: Any = float) -> FakeArray:
-        return FakeArray(np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 0, dtype))
+        return FakeArray(shape, dtype)
 
 
 @contextmanager
@@ -189,7 +218,7 @@ def installed() -> Iterator[None]:
     """Let ``import cupy`` find the fake, and let no module that has done so outlive the block."""
     global used
     used = True
-    names = ["cupy", *(f"minigru.engine.kernels.{name}" for name in ("cupy_kernels", "cuda", "gru_persistent"))]
+    names = ["cupy", *(f"minigru.engine.kernels.{name}" for name in KERNEL_MODULES)]
     before = {name: sys.modules.pop(name, None) for name in names}
     sys.modules["cupy"] = Module("cupy")
     _forget(names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,14 +171,17 @@ def _as_array(name: str, value: Any, backend: Backend, expected: str) -> Array:
 
 
 def _check_shape(name: str, array: Array, shape: tuple[int | str, ...]) -> None:
-    fits = array.ndim == len(shape) and all(
-        length >= 1 and (isinstance(want, str) or length == want)
-        for length, want in zip(array.shape, shape, strict=True)
-    )
-    if not fits:
+    if not _fits(tuple(array.shape), shape):
         wanted = ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "")
         free = ", none of them 0" if any(isinstance(want, str) for want in shape) else ""
         raise ValueError(f"{name} has shape {tuple(array.shape)}; expected ({wanted}){free}")
+
+
+@lru_cache
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        length >= 1 and (isinstance(want, str) or length == want) for length, want in zip(shape, wanted, strict=True)
+    )
 
 
 def _all_finite(array: np.ndarray, dtype: np.dtype) -> bool:

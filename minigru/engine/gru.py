@@ -55,22 +55,20 @@ class GRU(Recurrent["Buffers | gru_persistent.Buffers", "BackwardBuffers | gru_p
         fits = kernel is not None and kernel.fits(self.hidden_size, self.dtype)
         return gru_persistent.FORM if fits else STEP_BY_STEP
 
-    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Array:
+    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Buffers | gru_persistent.Buffers:
         buf = self._buffers_for(*x.shape[:2])
-        buf.c[0] = 0 if c_0 is None else c_0
         closed = None if ended is None else self.backend.xp.where(ended, -np.inf, 0).astype(self.dtype)
-        self._form.forward(self, buf, x, closed)
-        return buf.c[1:]
+        self._form.forward(self, buf, x, c_0, closed)
+        return buf
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
         buf, buf_b = self._latest_buffers()
-        buf_b.dc[...] = 0 if dlast is None else dlast
-        self._form.backward(self, buf, buf_b, dstates)
+        self._form.backward(self, buf, buf_b, dlast, dstates)
         return (_input_gradient(self, buf_b) if need_dx else None), buf_b.dc
 
 
-def forward(gru: GRU, buf: Buffers, x: Array, closed: Array | None) -> None:
-    """Run all steps over x (T, B, D), from the initial memory in ``buf.c[0]``.
+def forward(gru: GRU, buf: Buffers, x: Array, c_0: Array | None, closed: Array | None) -> None:
+    """Run all steps over x (T, B, D), from the initial memory c_0 (B, H), or from zeros.
 
     closed (T, B, 1) is added to z_u: 0, or minus infinity where a sequence has ended. None stands for zeros.
     """
@@ -79,6 +77,7 @@ def forward(gru: GRU, buf: Buffers, x: Array, closed: Array | None) -> None:
     c, gates, c_tilde, cx1, rcx1 = buf.c, buf.gates, buf.c_tilde, buf.cx1, buf.rcx1
     gamma_u, rc = gates[:, 0], rcx1[..., :H]
 
+    c[0] = 0 if c_0 is None else c_0
     for bracket in (cx1, rcx1):
         bracket[..., H:-1] = x
         bracket[..., -1] = 1
@@ -93,13 +92,14 @@ def forward(gru: GRU, buf: Buffers, x: Array, closed: Array | None) -> None:
         kernels.gru_memory(c[t + 1], c_tilde[t], gamma_u[t], c_prev)  # (G3) (G4)
 
 
-def backward(gru: GRU, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | None) -> None:
-    """Run all steps back from the gradient of the last memory in ``buf_b.dc``, then fill the weight gradients."""
+def backward(gru: GRU, buf: Buffers, buf_b: BackwardBuffers, dlast: Array | None, dstates: Array | None) -> None:
+    """Run all steps back from the gradient of the last memory, of every memory, or of both; fill the gradients."""
     xp, kernels, H = gru.backend.xp, gru.backend.kernels, gru.hidden_size
     c, gamma_u, gamma_r = buf.c, buf.gates[:, 0], buf.gates[:, 1]
     c_tilde, rc = buf.c_tilde, buf.rcx1[..., :H]
-    dc, dz_u, dz_r, dz_c, drc, product = buf_b.dc, buf_b.dz_u, buf_b.dz_r, buf_b.dz_c, buf_b.drc, buf_b.product
+    dc, (dz_u, dz_r, dz_c), drc, product = buf_b.dc, buf_b.dz, buf_b.drc, buf_b.product
 
+    dc[...] = 0 if dlast is None else dlast
     W_u_T, W_r_T, W_c_T = gru._transposed_recurrent_weights()  # (F1) (F6)
     for t in reversed(range(len(dz_u))):
         if dstates is not None:
@@ -124,10 +124,10 @@ def backward(gru: GRU, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | No
 
 
 def _input_gradient(gru: GRU, buf_b: BackwardBuffers | gru_persistent.BackwardBuffers) -> Array:
-    """Return dx (T, B, D) once ``backward`` has filled dz_u, dz_r and dz_c."""
+    """Return dx (T, B, D) once ``backward`` has filled dz."""
     xp, H = gru.backend.xp, gru.hidden_size
     W_u, W_r, W_c = gru.blocks
-    dz_u, dz_r, dz_c = flat(buf_b.dz_u), flat(buf_b.dz_r), flat(buf_b.dz_c)
+    dz_u, dz_r, dz_c = map(flat, buf_b.dz)
     dx, part = flat(buf_b.dx), flat(buf_b.dx_part)
     xp.matmul(dz_c, W_c[H:-1].T, out=dx)  # (dG3) (F1)
     xp.matmul(dz_r, W_r[H:-1].T, out=part)
@@ -142,6 +142,8 @@ class Buffers:
     """What the loop of ``forward`` fills and ``backward`` reads."""
 
     c: Array
+    states: Array
+    last: Array
     cx1: Array
     rcx1: Array
     gates: Array
@@ -151,8 +153,11 @@ class Buffers:
 def new_buffers(gru: GRU, T: int, B: int) -> Buffers:
     """Return uninitialised `Buffers`."""
     D, H, empty = gru.input_size, gru.hidden_size, gru._empty
+    c = empty(T + 1, B, H)  # c[0] is the initial memory, c[t + 1] the memory after step t
     return Buffers(
-        c=empty(T + 1, B, H),  # c[0] is the initial memory, c[t + 1] the memory after step t
+        c=c,
+        states=c[1:],
+        last=c[-1],
         cx1=empty(T, B, H + D + 1),  # [c_prev, x, 1]
         rcx1=empty(T, B, H + D + 1),  # [gamma_r * c_prev, x, 1]
         gates=empty(T, 2, B, H),  # of each step gamma_u, then gamma_r
@@ -164,9 +169,7 @@ def new_buffers(gru: GRU, T: int, B: int) -> Buffers:
 class BackwardBuffers:
     """What the loop of ``backward`` fills."""
 
-    dz_u: Array
-    dz_r: Array
-    dz_c: Array
+    dz: Array
     dc: Array
     drc: Array
     product: Array
@@ -179,9 +182,7 @@ def new_backward_buffers(gru: GRU, T: int, B: int) -> BackwardBuffers:
     """Return uninitialised `BackwardBuffers`."""
     D, H, empty = gru.input_size, gru.hidden_size, gru._empty
     return BackwardBuffers(
-        dz_u=empty(T, B, H),
-        dz_r=empty(T, B, H),
-        dz_c=empty(T, B, H),
+        dz=empty(3, T, B, H),  # dz_u, dz_r and dz_c
         dc=empty(B, H),  # gradient of the memory at the step that the loop is at; at the end that of c_0
         drc=empty(B, H),
         product=empty(B, H),

@@ -13,30 +13,36 @@ from .backend import Array
 from .recurrent import Form, Recurrent, flat
 
 
-def forward(gru: Recurrent, buf: Buffers, x: Array, closed: Array | None) -> None:
-    """Run all steps over x (T, B, D), from the initial memory in ``buf.c[0]``; closed is that of the other form."""
+def forward(gru: Recurrent, buf: Buffers, x: Array, c_0: Array | None, closed: Array | None) -> None:
+    """Run all steps over x (T, B, D), from the initial memory c_0 or zeros; closed is that of the other form."""
     xp, kernel, H = gru.backend.xp, gru.backend.persistent, gru.hidden_size
     assert kernel is not None
-    buf.x1[..., :-1] = x
-    buf.x1[..., -1] = 1
-    for W, z in zip(gru.blocks, (buf.gamma_u, buf.gamma_r, buf.c_tilde), strict=True):
-        xp.matmul(flat(buf.x1), W[H:], out=flat(z))  # (F1) (F2) (F5)
+    if kernel.few(len(x) * x.shape[1]):
+        kernel.inputs(x, gru.vector, buf.x1, buf.gates)  # (F1) (F2) (F5)
+    else:
+        buf.x1[..., :-1] = x
+        buf.x1[..., -1] = 1
+        for W, z in zip(gru.blocks, buf.gates, strict=True):
+            xp.matmul(flat(buf.x1), W[H:], out=flat(z))  # (F1) (F2) (F5)
     if closed is not None:
-        xp.add(buf.gamma_u, closed, out=buf.gamma_u)  # (G6)
-    kernel.forward(*(W[:H] for W in gru.blocks), buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.rc)  # (F10)
+        z_u = buf.gates[0]
+        xp.add(z_u, closed, out=z_u)  # (G6)
+    kernel.forward(gru.vector, c_0, buf.c, buf.gates, buf.rc, gru.input_size)  # (F10)
 
 
-def backward(gru: Recurrent, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | None) -> None:
-    """Run all steps back from the gradient of the last memory in ``buf_b.dc``, then fill the weight gradients."""
+def backward(gru: Recurrent, buf: Buffers, buf_b: BackwardBuffers, dlast: Array | None, dstates: Array | None) -> None:
+    """Run all steps back from the gradient of the last memory, of every memory, or of both; fill the gradients."""
     xp, kernel, H = gru.backend.xp, gru.backend.persistent, gru.hidden_size
     assert kernel is not None
-    saved = (buf.c, buf.gamma_u, buf.gamma_r, buf.c_tilde, buf.rc)
-    dz = (buf_b.dz_u, buf_b.dz_r, buf_b.dz_c)
-    kernel.backward(*(W[:H] for W in gru.blocks), *saved, dstates, *dz, buf_b.dc)  # (F10)
-    x1, c_prev, rc = flat(buf.x1), flat(buf.c[:-1]), flat(buf.rc)
-    for dW, memory, dz_g in zip(gru.dblocks, (c_prev, c_prev, rc), dz, strict=True):
-        xp.matmul(memory.T, flat(dz_g), out=dW[:H])  # (dGW) (F1) (F2)
-        xp.matmul(x1.T, flat(dz_g), out=dW[H:])  # (dGW) (F1) (F2) (F5)
+    dz = buf_b.dz
+    kernel.backward(gru.vector, buf.c, buf.gates, buf.rc, dlast, dstates, dz, buf_b.dc, gru.input_size)  # (F10)
+    if kernel.few(len(buf.rc) * buf.rc.shape[1]):
+        kernel.weight_gradients(buf.c, buf.rc, buf.x1, dz, gru.gradient)  # (dGW) (F1) (F2) (F5)
+    else:
+        x1, c_prev, rc = flat(buf.x1), flat(buf.c[:-1]), flat(buf.rc)
+        for dW, memory, dz_g in zip(gru.dblocks, (c_prev, c_prev, rc), dz, strict=True):
+            xp.matmul(memory.T, flat(dz_g), out=dW[:H])  # (dGW) (F1) (F2)
+            xp.matmul(x1.T, flat(dz_g), out=dW[H:])  # (dGW) (F1) (F2) (F5)
 
 
 @dataclass
@@ -44,23 +50,24 @@ class Buffers:
     """What ``forward`` fills and ``backward`` reads."""
 
     c: Array
+    states: Array
+    last: Array
     x1: Array
     rc: Array
-    gamma_u: Array
-    gamma_r: Array
-    c_tilde: Array
+    gates: Array
 
 
 def new_buffers(gru: Recurrent, T: int, B: int) -> Buffers:
     """Return uninitialised `Buffers`."""
     D, H, empty = gru.input_size, gru.hidden_size, gru._empty
+    c = empty(T + 1, B, H)  # c[0] is the initial memory, c[t + 1] the memory after step t
     return Buffers(
-        c=empty(T + 1, B, H),  # c[0] is the initial memory, c[t + 1] the memory after step t
+        c=c,
+        states=c[1:],
+        last=c[-1],
         x1=empty(T, B, D + 1),  # [x, 1]
         rc=empty(T, B, H),
-        gamma_u=empty(T, B, H),
-        gamma_r=empty(T, B, H),
-        c_tilde=empty(T, B, H),
+        gates=empty(3, T, B, H),  # gamma_u, gamma_r and c_tilde
     )
 
 
@@ -68,9 +75,7 @@ def new_buffers(gru: Recurrent, T: int, B: int) -> Buffers:
 class BackwardBuffers:
     """What ``backward`` fills."""
 
-    dz_u: Array
-    dz_r: Array
-    dz_c: Array
+    dz: Array
     dc: Array
     dx: Array
     dx_part: Array
@@ -80,10 +85,8 @@ def new_backward_buffers(gru: Recurrent, T: int, B: int) -> BackwardBuffers:
     """Return uninitialised `BackwardBuffers`."""
     D, H, empty = gru.input_size, gru.hidden_size, gru._empty
     return BackwardBuffers(
-        dz_u=empty(T, B, H),
-        dz_r=empty(T, B, H),
-        dz_c=empty(T, B, H),
-        dc=empty(B, H),  # gradient of the last memory before the kernel runs, of c_0 after it
+        dz=empty(3, T, B, H),  # dz_u, dz_r and dz_c
+        dc=empty(B, H),  # gradient of c_0
         dx=empty(T, B, D),
         dx_part=empty(T, B, D),
     )

@@ -49,6 +49,7 @@ class Linear(Layer):
         self._arguments = self.in_features, self.out_features, self.backend, self.dtype
         self._buffers: dict[int, Buffers] = {}
         self._ran: Buffers | None = None  # the buffers of the latest forward
+        self._x: Any = None  # and its input
 
     def forward(self, x: Any) -> Array:
         """Return y (B, out_features) for x, array_like (B, in_features) of finite real numbers.
@@ -58,7 +59,8 @@ class Linear(Layer):
         ValueError
             x has another shape, is not real, or is not finite.
         """
-        return self._forward(checks.reals("x", x, ("B", self.in_features), self.backend, self.dtype)).copy()
+        x = checks.reals("x", x, ("B", self.in_features), self.backend, self.dtype)
+        return self._forward(self.backend.xp.array(x, self.dtype, order="C")).copy()
 
     def backward(self, dy: Any) -> Array:
         """Return dx (B, in_features) for dy, array_like (B, out_features); `grads` is overwritten.
@@ -72,43 +74,37 @@ class Linear(Layer):
         """
         if self._ran is None:
             raise RuntimeError("backward was called before forward; call forward(x) first")
-        return self._backward(checks.reals("dy", dy, self._ran.y.shape, self.backend, self.dtype)).copy()
+        dy = checks.reals("dy", dy, self._ran.y.shape, self.backend, self.dtype)
+        return self._backward(self.backend.xp.array(dy, self.dtype, order="C")).copy()
 
     def _forward(self, x: Array) -> Array:
-        """Twin of `forward` inside the engine: no validation, and y is a buffer of the layer."""
-        xp, W, b = self.backend.xp, self.params["W"], self.params["b"]
+        """Twin of `forward` inside the engine: no validation, and y is a buffer of the layer.
+
+        x is C-contiguous and not copied: it must not change before `_backward`.
+        """
         buf = self._ran = remember(self._buffers, len(x), lambda: self._new_buffers(len(x)))
-        buf.x[...] = x
-        xp.matmul(buf.x, W, out=buf.y)  # (L1)
-        xp.add(buf.y, b, out=buf.y)  # (L1)
+        self._x = x
+        self.backend.kernels.affine(buf.y, x, self.blocks[0])  # (L1)
         return buf.y
 
     def _backward(self, dy: Array) -> Array:
         """Twin of `backward` inside the engine: no validation, and dx is a buffer of the layer."""
-        xp, W, dW, db = self.backend.xp, self.params["W"], self.grads["W"], self.grads["b"]
-        buf = self._ran
+        buf, x = self._ran, self._x
         assert buf is not None
-        buf.dy[...] = dy
-        xp.matmul(buf.dy, W.T, out=buf.dx)  # (dL1)
-        xp.matmul(buf.x.T, buf.dy, out=dW)  # (dL1)
-        xp.sum(buf.dy, axis=0, out=db)  # (dL1)
+        self.backend.kernels.affine_backward(buf.dx, self.dblocks[0], dy, x, self.blocks[0])  # (dL1)
         return buf.dx
 
     def _new_buffers(self, B: int) -> Buffers:
         empty, dtype = self.backend.empty, self.dtype
         return Buffers(
-            x=empty((B, self.in_features), dtype),
             y=empty((B, self.out_features), dtype),
             dx=empty((B, self.in_features), dtype),
-            dy=empty((B, self.out_features), dtype),
         )
 
 
 @dataclass
 class Buffers:
-    """Input and output of one batch size, and their gradients."""
+    """The output of one batch size, and the gradient of the input."""
 
-    x: Array
     y: Array
     dx: Array
-    dy: Array

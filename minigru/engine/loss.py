@@ -49,7 +49,7 @@ class SoftmaxCrossEntropy:
             numbers from 0 up.
         """
         logits = checks.reals("logits", logits, ("B", "K"), self.backend, self.dtype)
-        B, K = logits.shape
+        logits, (B, K) = self.backend.xp.ascontiguousarray(logits, self.dtype), logits.shape
         labels = checks.labels("labels", labels, B, K, self.backend)
         if weights is not None:
             weights = checks.weights("weights", weights, B, self.backend, self.dtype)
@@ -74,10 +74,9 @@ class SoftmaxCrossEntropy:
     def _forward(self, logits: Array, labels: Array, weights: Array | None = None) -> Array:
         """Twin of `forward` inside the engine: no validation. The kernel computes dlogits at the same time."""
         buf = self._ran = remember(self._buffers, logits.shape, lambda: self._new_buffers(*logits.shape))
-        buf.log_p[...] = logits
         share = buf.share if weights is None else weights[:, None] / len(logits)
         return self.backend.kernels.softmax_cross_entropy(  # (S1) (S2) (S3) (dS)
-            buf.dlogits, buf.log_p, buf.p, buf.y, buf.row, share, labels[:, None], buf.classes
+            buf.dlogits, logits, buf.log_p, buf.p, buf.y, buf.row, share, labels, buf.classes
         )
 
     def _backward(self) -> Array:
@@ -89,7 +88,7 @@ class SoftmaxCrossEntropy:
         empty, dtype = self.backend.empty, self.dtype
         return Buffers(
             dlogits=empty((B, K), dtype),
-            log_p=empty((B, K), dtype),  # log-probabilities; the logits before the kernel runs
+            log_p=empty((B, K), dtype),  # log-probabilities
             p=empty((B, K), dtype),  # probabilities
             y=empty((B, K), dtype),  # one-hot labels
             row=empty((B, 1), dtype),

@@ -175,5 +175,5 @@ class SequenceClassifier(Flat):
         return self.cell._sequences(x, lengths, "B", "T")
 
     def _forward(self, x: Array, ended: Array | None) -> Array:
-        states = self.cell._forward(x.transpose(1, 0, 2), None, ended)  # batch first outside, time major inside
-        return self.linear._forward(states[-1])
+        run = self.cell._forward(x.transpose(1, 0, 2), None, ended)  # batch first outside, time major inside
+        return self.linear._forward(run.last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,8 +14,15 @@ from .backend import Array, Backend
 from .layer import Layer, remember, uniform
 
 FLUSH_EVERY = 16  # steps
-Fwd = TypeVar("Fwd")  # the buffers of a forward pass
+Fwd = TypeVar("Fwd", bound="States")  # the buffers of a forward pass
 Bwd = TypeVar("Bwd")  # those of a backward pass
+
+
+class States(Protocol):
+    """What the buffers of every forward pass have, among others: all states (T, B, H), and the last (B, H)."""
+
+    states: Array
+    last: Array
 
 
 @dataclass(frozen=True)
@@ -25,14 +32,15 @@ class Form(Generic[Fwd, Bwd]):
     Attributes
     ----------
     new_buffers, new_backward_buffers : from the layer, T and B
-    forward : from the layer, its buffers, x (T, B, D) and where sequences have ended, (T, B, 1) or None
-    backward : from the layer, both buffers and dstates (T, B, H) or None
+    forward : from the layer, its buffers, x (T, B, D), c_0 (B, H) or None, and what closes the update gate where
+        sequences have ended, (T, B, 1) or None
+    backward : from the layer, both buffers, dlast (B, H) or None and dstates (T, B, H) or None
     """
 
     new_buffers: Callable[[Any, int, int], Fwd]
     new_backward_buffers: Callable[[Any, int, int], Bwd]
-    forward: Callable[[Any, Fwd, Array, Array | None], None]
-    backward: Callable[[Any, Fwd, Bwd, Array | None], None]
+    forward: Callable[[Any, Fwd, Array, Array | None, Array | None], None]
+    backward: Callable[[Any, Fwd, Bwd, Array | None, Array | None], None]
 
 
 @dataclass
@@ -101,7 +109,7 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
         x, ended = self._sequences(x, lengths, "T", "B")
         if c_0 is not None:
             c_0 = checks.reals("c_0", c_0, (x.shape[1], self.hidden_size), self.backend, self.dtype)
-        return self._forward(x, c_0, ended).copy()
+        return self._forward(x, c_0, ended).states.copy()
 
     def backward(self, dlast: Any = None, dstates: Any = None, *, need_dx: bool = True) -> tuple[Any, Array]:
         """Backpropagation through time for the latest forward; may be repeated with other gradients.
@@ -171,8 +179,8 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
     def _choose_form(self) -> Form[Any, Any]:
         raise NotImplementedError
 
-    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Array:
-        """Twin of `forward` inside the engine: no validation, and the states are a buffer of the layer."""
+    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Fwd:
+        """Twin of `forward` inside the engine: no validation, and it returns the buffers of the layer."""
         raise NotImplementedError
 
     def _last(self, x: Array, ended: Array | None) -> Array:
@@ -180,7 +188,7 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
         steps, state = max(1, self.backend.cached_rows // x.shape[1]), None
         for t in range(0, len(x), steps):
             some = slice(t, t + steps)
-            state = self._forward(x[some], state, None if ended is None else ended[some])[-1]  # (F11)
+            state = self._forward(x[some], state, None if ended is None else ended[some]).last  # (F11)
         assert state is not None
         return state
 

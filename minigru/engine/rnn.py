@@ -38,25 +38,24 @@ class RNN(Recurrent["Buffers", "BackwardBuffers"]):
     def _choose_form(self) -> Form[Buffers, BackwardBuffers]:
         return Form(new_buffers, new_backward_buffers, forward, backward)
 
-    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Array:
+    def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Buffers:
         buf = self._buffers_for(*x.shape[:2])
-        buf.a[0] = 0 if c_0 is None else c_0
-        self._form.forward(self, buf, x, ended)
-        return buf.a[1:]
+        self._form.forward(self, buf, x, c_0, ended)
+        return buf
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
         buf, buf_b = self._latest_buffers()
-        buf_b.da[...] = 0 if dlast is None else dlast
-        self._form.backward(self, buf, buf_b, dstates)
+        self._form.backward(self, buf, buf_b, dlast, dstates)
         return (_input_gradient(self, buf_b) if need_dx else None), buf_b.da
 
 
-def forward(rnn: RNN, buf: Buffers, x: Array, closed: Array | None) -> None:
-    """Run all steps over x (T, B, D), from the initial activation in ``buf.a[0]``; closed is always None."""
+def forward(rnn: RNN, buf: Buffers, x: Array, a_0: Array | None, closed: Array | None) -> None:
+    """Run all steps over x (T, B, D), from the initial activation a_0 (B, H), or zeros; closed is always None."""
     kernels, H = rnn.backend.kernels, rnn.hidden_size
     (W_a,) = rnn.blocks
     a, ax1 = buf.a, buf.ax1
 
+    a[0] = 0 if a_0 is None else a_0
     ax1[..., H:-1] = x
     ax1[..., -1] = 1
     for t in range(len(x)):
@@ -65,11 +64,12 @@ def forward(rnn: RNN, buf: Buffers, x: Array, closed: Array | None) -> None:
         kernels.rnn_state(a[t + 1])  # (R1)
 
 
-def backward(rnn: RNN, buf: Buffers, buf_b: BackwardBuffers, dstates: Array | None) -> None:
-    """Run all steps back from the gradient of the last activation in ``buf_b.da``, then fill the weight gradients."""
+def backward(rnn: RNN, buf: Buffers, buf_b: BackwardBuffers, dlast: Array | None, dstates: Array | None) -> None:
+    """Run all steps back from the gradient of the last activation, of every one, or of both; fill the gradients."""
     xp, kernels = rnn.backend.xp, rnn.backend.kernels
     a, dz_a, da = buf.a, buf_b.dz_a, buf_b.da
 
+    da[...] = 0 if dlast is None else dlast
     (W_a_T,) = rnn._transposed_recurrent_weights()  # (F1) (F6)
     for t in reversed(range(len(dz_a))):
         if dstates is not None:
@@ -96,14 +96,19 @@ class Buffers:
     """What the loop of ``forward`` fills and ``backward`` reads."""
 
     a: Array
+    states: Array
+    last: Array
     ax1: Array
 
 
 def new_buffers(rnn: RNN, T: int, B: int) -> Buffers:
     """Return uninitialised `Buffers`."""
     D, H, empty = rnn.input_size, rnn.hidden_size, rnn._empty
+    a = empty(T + 1, B, H)  # a[0] is the initial activation, a[t + 1] the activation after step t
     return Buffers(
-        a=empty(T + 1, B, H),  # a[0] is the initial activation, a[t + 1] the activation after step t
+        a=a,
+        states=a[1:],
+        last=a[-1],
         ax1=empty(T, B, H + D + 1),  # [a_prev, x, 1]
     )
 

@@ -107,16 +107,15 @@ def _errors(tool: Any, code: str, T: int = 3, B: int = 3, D: int = 2, H: int = 3
     states, caches = reference.gru_forward(x, c_0, p)
     _, dc_0, grads = reference.gru_backward(dstates, caches)
     module = tool.RawModule(code, ("-DREAL=double", "-DWIDTH=64", "-DSAMPLES=2", "-DROWS=16", "-DCOLUMNS=2"))
-    sizes, launch = tuple(map(np.int32, (T, B, H))), ((-(-B // 2),), (128,))
+    W = np.stack([np.vstack([p[f"W_{k}"], p[f"b_{k}"]]) for k in "urc"])
+    sizes, launch = (*map(np.int32, (T, B, D, H)), np.int64(T * B * H)), ((-(-B // 2),), (128,))
     found: dict[str, list[float]] = {}
     for tool.seed in range(ORDERS):
-        c = np.concatenate([c_0[None], np.full((T, B, H), np.nan)])
-        z = [x @ p[f"W_{k}"][H:] + p[f"b_{k}"] for k in "urc"]
-        rc, *dz = (np.full((T, B, H), np.nan) for _ in range(4))
-        dc = np.zeros((B, H))
-        saved = (*(np.ascontiguousarray(p[f"W_{k}"][:H]) for k in "urc"), c, *z, rc)
-        module.get_function("gru_forward")(*launch, (*saved, *sizes))
-        module.get_function("gru_backward")(*launch, (*saved, dstates, np.int32(1), *dz, dc, *sizes))
+        shapes = (T + 1, B, H), (T, B, H), (3, T, B, H), (B, H)
+        c, rc, dz, dc = (np.full(shape, np.nan) for shape in shapes)
+        gates = x @ W[:, None, H:-1] + W[:, None, -1:]
+        module.get_function("gru_forward")(*launch, (W, c_0, c, gates, rc, *sizes))
+        module.get_function("gru_backward")(*launch, (W, c, gates, rc, None, dstates, dz, dc, *sizes))
         pairs = {"c of gru_forward": (c[1:], states), "dc of gru_backward": (dc, dc_0)}
         pairs |= {f"dz_{k} of gru_backward": (d.sum((0, 1)), grads[f"b_{k}"]) for d, k in zip(dz, "urc", strict=True)}
         for name, (value, right) in pairs.items():

@@ -27,4 +27,4 @@ def training_bytes(T: int, B: int, D: int, H: int) -> int:
     N = count_parameters(D, H)
     B //= max(1, B // get_backend("numpy").cached_batch)  # a batch that is divided, into equal parts
     recurrent = 9 * T * B * H + T * B * (4 * D + 2) + 5 * B * H + 3 * H * H
-    return 4 * (5 * N + recurrent + B * (2 * H + 6 * K + 1))
+    return 4 * (5 * N + recurrent + B * (H + 5 * K + 1))

@@ -82,7 +82,15 @@ class PersistentInNumPy:
         return (H, dtype) == (6, np.float64)
 
     @staticmethod
-    def forward(U_u, U_r, U_c, c, gamma_u, gamma_r, c_tilde, rc):
+    def few(rows):
+        return False
+
+    @staticmethod
+    def forward(W, c_0, c, gates, rc, D):
+        H = rc.shape[2]
+        U_u, U_r, U_c = W.reshape(3, H + D + 1, H)[:, :H]
+        gamma_u, gamma_r, c_tilde = gates
+        c[0] = 0 if c_0 is None else c_0
         for t in range(len(rc)):
             gamma_u[t] = reference.sigmoid(gamma_u[t] + c[t] @ U_u)
             gamma_r[t] = reference.sigmoid(gamma_r[t] + c[t] @ U_r)
@@ -91,14 +99,16 @@ class PersistentInNumPy:
             c[t + 1] = gamma_u[t] * c_tilde[t] + (1 - gamma_u[t]) * c[t]
 
     @staticmethod
-    def backward(U_u, U_r, U_c, c, gamma_u, gamma_r, c_tilde, rc, dstates, dz_u, dz_r, dz_c, dc):
-        p = {"W_u": U_u, "W_r": U_r, "W_c": U_c}
+    def backward(W, c, gates, rc, dlast, dstates, dz, dc, D):
+        H = rc.shape[2]
+        p = dict(zip(("W_u", "W_r", "W_c"), W.reshape(3, H + D + 1, H)[:, :H], strict=True))
+        dc[...] = 0 if dlast is None else dlast
         for t in reversed(range(len(rc))):
             dc += 0 if dstates is None else dstates[t]
-            u, r, tilde, c_prev = gamma_u[t], gamma_r[t], c_tilde[t], c[t]
-            dz_u[t] = dc * (tilde - c_prev) * u * (1 - u)
-            dz_c[t] = dc * u * (1 - tilde**2)
-            dz_r[t] = (dz_c[t] @ U_c.T) * c_prev * r * (1 - r)
+            (u, r, tilde), c_prev = gates[:, t], c[t]
+            dz[0, t] = dc * (tilde - c_prev) * u * (1 - u)
+            dz[2, t] = dc * u * (1 - tilde**2)
+            dz[1, t] = (dz[2, t] @ p["W_c"].T) * c_prev * r * (1 - r)
             dc[...] = reference.gru_cell_backward(dc, (c_prev[:, :0], c_prev, u, r, tilde, p))[1]
 
 

@@ -18,15 +18,15 @@ from minigru import reference
 needs_compiler = pytest.mark.skipif(cuda_on_cpu.missing is not None, reason=str(cuda_on_cpu.missing))
 ORDERS = range(4)
 TILE = ("-DROWS=16", "-DCOLUMNS=2")
-GRU, LOSS = (
+GRU, PRODUCTS, LOSS, ADAM = (
     resources.files(minigru.engine.kernels).joinpath(f"{name}.cu").read_text("utf-8")
-    for name in ("gru_persistent", "softmax_cross_entropy")
+    for name in ("gru_persistent", "products", "softmax_cross_entropy", "adam")
 )
 
 # Faults are planted wherever the structure of the code matches a pattern; @ is true while this fault is switched on.
 TAGGED = r"(?=[^;\n]*; *// \(d?[A-Z])"
 FAULTS = {
-    "a condition is negated": (r"if \(((?:[^()]|\([^()]*\))+)\)", r"if (@!=(\1))"),
+    "a condition is negated": (r"if \(((?:[^()]|\([^()]*\))+)\)", r"if (@!=bool(\1))"),
     "a guard is missing": (r" && (\w+ < [A-Z])(?=[^?\n]*;)", r" && (@||\1)"),
     "a barrier is missing": (r"__syncthreads\(\)", "@?(void)0:__syncthreads()"),
     "a loop starts one later": (r"(for \(int \w+ = [^;]+);", r"\1+@;"),
@@ -34,10 +34,12 @@ FAULTS = {
     "a matrix is transposed": (r", (H|1), (H|1)\);", r",@?\2:\1,@?\1:\2);"),
     "padding is not zero": (r"(?<=\] = )0;", r"@?NAN:0;"),
     "the tile of another thread": (r"\bthreadIdx\.x(?= [/%] (?!WIDTH))", "(@?threadIdx.x^48:threadIdx.x)"),
-    "a factor is missing": (r" ([*/]) (\w+\b(?!\()|\([^()]*\))" + TAGGED, r" \1 (@?1:\2)"),
+    "a factor is missing": (r" ([*/]) (\w+\b(?![(\[])|\w+\[\w+\]|\([^()]*\))" + TAGGED, r" \1 (@?1:\2)"),
     "a term has the wrong sign": (r" ([+-]) " + TAGGED, r" \1 (1-2*@)*"),
     "a result is doubled": (r"(= |return )([^=;\n]*)(?=; *// \(d?[A-Z])", r"\1(1+@)*(\2)"),
 }
+# In the products: threads that swap whole tiles, and another block that writes the same [x, 1].
+HARMLESS = ("the tile of another thread", "if (keeps)")
 
 
 def with_faults(code):
@@ -55,12 +57,27 @@ def with_faults(code):
 
 def guarded(array, guards):
     """Return a copy that lies between two stretches of NaN, which are added to `guards`."""
-    margin = 2 * array.size
+    margin = 2 * array.size + 10_000
     whole = np.full(array.size + 2 * margin, np.nan)
     guards += [whole[:margin], whole[-margin:]]
     inside = whole[margin:-margin].reshape(array.shape)
     inside[...] = array
     return inside
+
+
+def gru(T, B, D, H):
+    """Return arguments of a GRU, what the reference makes of them, and the gradients of its weight blocks."""
+    rng = np.random.default_rng(0)
+    p = {f"W_{k}": rng.standard_normal((H + D, H)) / np.sqrt(H) for k in "urc"}
+    p |= {f"b_{k}": rng.standard_normal(H) for k in "urc"}
+    x, c_0, dstates, dlast = (rng.standard_normal(s) for s in [(T, B, D), (B, H), (T, B, H), (B, H)])
+    states, caches = reference.gru_forward(x, c_0, p)
+    total = dstates.copy()
+    total[-1] += dlast
+    _, dc_0, grads = reference.gru_backward(total, caches)
+    W, dW = (np.stack([np.vstack([of[f"W_{k}"], of[f"b_{k}"]]) for k in "urc"]) for of in (p, grads))
+    gates = np.array([[cache[k] for cache in caches] for k in (2, 3, 4)])
+    return (W, x, c_0, dlast, dstates), {"states": states, "gates": gates, "dc_0": dc_0, "dW": dW}
 
 
 def worst_of_gru(code, H=33, B=5, T=3, samples=2):
@@ -69,32 +86,93 @@ def worst_of_gru(code, H=33, B=5, T=3, samples=2):
     Errors are relative to the reference in float64. The error is NaN if an element was not written, or if an access was
     outside of its array.
     """
-    rng = np.random.default_rng(0)
-    p = {f"W_{k}": rng.standard_normal((H + 2, H)) / np.sqrt(H) for k in "urc"}
-    p |= {f"b_{k}": rng.standard_normal(H) for k in "urc"}
-    x, c_0, dstates, dlast = (rng.standard_normal(s) for s in [(T, B, 2), (B, H), (T, B, H), (B, H)])
-    states, caches = reference.gru_forward(x, c_0, p)
-    total = dstates.copy()
-    total[-1] += dlast
-    _, dc_0, grads = reference.gru_backward(total, caches)
-    gates = [[cache[k] for cache in caches] for k in (2, 3, 4)]
+    (W, x, c_0, dlast, dstates), expected = gru(T, B, 2, H)
     kernels = cuda_on_cpu.RawModule(code, ("-DREAL=double", "-DWIDTH=64", f"-DSAMPLES={samples}", *TILE))
 
     def worst(order=0, fault=-1):
-        guards, unwritten = [], np.full((T, B, H), np.nan)
-        z = {k: guarded(x @ p[f"W_{k}"][H:] + p[f"b_{k}"], guards) for k in "urc"}
-        c = guarded(np.concatenate([c_0[None], unwritten]), guards)
-        rc, dc, *dz = (guarded(array, guards) for array in (unwritten, dlast, *[unwritten] * 3))
-        sizes, launch = tuple(map(np.int32, (T, B, H))), ((-(-B // samples),), (128,))
-        saved = (*(guarded(p[f"W_{k}"][:H], guards) for k in "urc"), c, *z.values(), rc)
+        guards = []
+        gates = guarded(x @ W[:, None, H:-1] + W[:, None, -1:], guards)
+        c, rc, dz, dc = (guarded(np.full(s, np.nan), guards) for s in [(T + 1, B, H), (T, B, H), (3, T, B, H), (B, H)])
+        sizes, launch = (*map(np.int32, (T, B, 2, H)), np.int64(T * B * H)), ((-(-B // samples),), (128,))
+        W_, c_0_, dlast_, dstates_ = (guarded(array, guards) for array in (W, c_0, dlast, dstates))
         with switched(kernels, order, fault):
-            kernels.get_function("gru_forward")(*launch, (*saved, *sizes))
-            backward = (*saved, guarded(dstates, guards), np.int32(1), *dz, dc, *sizes)
-            kernels.get_function("gru_backward")(*launch, backward)
-        pairs = [(c[1:], states), (dc, dc_0), (rc, np.array(gates[1]) * c[:-1]), *zip(z.values(), gates, strict=True)]
-        pairs += [(d.sum((0, 1)), grads[f"b_{k}"]) for d, k in zip(dz, "urc", strict=True)]
-        untouched = all(np.isnan(guard).all() for guard in guards)
-        return np.max([relative(value, np.array(expected)) for value, expected in pairs]) if untouched else np.nan
+            kernels.get_function("gru_forward")(*launch, (W_, c_0_, c, gates, rc, *sizes))
+            kernels.get_function("gru_backward")(*launch, (W_, c, gates, rc, dlast_, dstates_, dz, dc, *sizes))
+        found = {"states": c[1:], "gates": gates, "dc_0": dc, "db": dz.sum((1, 2)), "rc": rc}
+        wanted = {**expected, "db": expected["dW"][:, -1], "rc": expected["gates"][1] * c[:-1]}
+        return worst_error(found, wanted, guards)
+
+    return worst
+
+
+def worst_of_products(code, T=2, B=33, D=2, H=34, K=3):
+    """Return the same of the products: a GRU in two launches per time step, and a linear layer on its last memory."""
+    (W, x, c_0, dlast, dstates), expected = gru(T, B, D, H)
+    rng = np.random.default_rng(1)
+    block, dy = rng.standard_normal((H + 1, K)), rng.standard_normal((B, K))
+    y, cache = reference.linear(expected["states"][-1], {"W": block[:-1], "b": block[-1]})
+    dh, grads = reference.linear_backward(dy, cache)
+    dblock, x1 = np.vstack([grads["W"], grads["b"]]), np.dstack([x, np.ones((T, B))])
+    expected |= {"y": y, "dh": dh, "dblock": dblock, "x1": x1}
+    kernels = cuda_on_cpu.RawModule(code, ("-DREAL=double",))
+
+    def tiles(rows, columns):
+        return -(-rows // 32) * -(-columns // 32)
+
+    def run(name, tiles, *arguments):
+        arguments = (np.int32(a) if isinstance(a, int) else a for a in arguments)
+        kernels.get_function(name)((tiles,), (256,), tuple(arguments))
+
+    def worst(order=0, fault=-1):
+        guards = []
+        W_, x_, dlast_, dstates_, block_, dy_ = (guarded(a, guards) for a in (W, x, dlast, dstates, block, dy))
+        shapes = [(T, B, D + 1), (3, T, B, H), (T, B, H), (3, T, B, H), (B, H), (B, H), W.shape]
+        x1, gates, rc, dz, kept, dc, dW = (guarded(np.full(shape, np.nan), guards) for shape in shapes)
+        c = guarded(np.concatenate([c_0[None], np.full((T, B, H), np.nan)]), guards)
+        y, dh, dblock = (guarded(np.full(shape, np.nan), guards) for shape in [(B, K), (B, H), (H + 1, K)])
+        with switched(kernels, order, fault):
+            run("gru_inputs", 3 * tiles(T * B, H), x_, W_, x1, gates, T, B, D, H, B * D, D)
+            for t in range(T):
+                run("gru_gates", 2 * tiles(B, H), W_, c, gates, rc, t, T, B, D, H)
+                run("gru_memory", tiles(B, H), W_, c, gates, rc, t, T, B, D, H)
+            run("affine", tiles(B, K), c[-1], block_, y, B, H, K)
+            run("affine_backward", tiles(B, H) + tiles(H + 1, K), dy_, c[-1], block_, dh, dblock, B, H, K)
+            dc_next = dlast_
+            for t in reversed(range(T)):
+                run("gru_candidate_backward", tiles(B, H), W_, c, gates, rc, dc_next, dstates_, dz, kept, t, T, B, D, H)
+                run("gru_gates_backward", tiles(B, H), W_, dz, kept, dc, t, T, B, D, H)
+                dc_next = dc
+            run("gru_weight_gradients", 3 * tiles(H + D + 1, H), c, rc, x1, dz, dW, T, B, D, H)
+        found = {"states": c[1:], "gates": gates, "dc_0": dc, "dW": dW, "x1": x1, "y": y, "dh": dh, "dblock": dblock}
+        return worst_error(found, expected, guards)
+
+    return worst
+
+
+def worst_error(found, expected, guards):
+    """Return the largest relative error, or NaN if something was written outside of the arrays."""
+    untouched = all(np.isnan(guard).all() for guard in guards)
+    return np.max([relative(value, expected[name]) for name, value in found.items()]) if untouched else np.nan
+
+
+def worst_of_adam(code, N=300):
+    """Return the same of two steps of Adam."""
+    rng = np.random.default_rng(0)
+    theta, g = rng.standard_normal((2, N))
+    kernel = cuda_on_cpu.RawModule(code, ("-DREAL=double",))
+    expected = {"theta": theta, "m": np.zeros(N), "v": np.zeros(N)}
+    for t in (1, 2):
+        step = reference.adam(expected["theta"], g, expected["m"], expected["v"], t, 0.1)
+        expected = dict(zip(("theta", "m", "v"), step, strict=True))
+
+    def worst(order=0, fault=-1):
+        guards = []
+        g_, theta_, m, v = (guarded(array, guards) for array in (g, theta, np.zeros(N), np.zeros(N)))
+        with switched(kernel, order, fault):
+            for t in (1, 2):
+                numbers = map(np.float64, (0.9, 0.1, 0.999, 0.001, 1 - 0.999**t, 1e-8, 0.1 / (1 - 0.9**t)))
+                kernel.get_function("adam")((2,), (256,), (g_, theta_, m, v, *numbers, np.int64(N)))
+        return worst_error({"theta": theta_, "m": m, "v": v}, expected, guards)
 
     return worst
 
@@ -134,15 +212,17 @@ def switched(module, order, fault):
 
 
 KERNELS = pytest.mark.parametrize(
-    ("worst_of", "code"), [(worst_of_gru, GRU), (worst_of_loss, LOSS)], ids=["GRU", "loss"]
+    ("worst_of", "code"),
+    [(worst_of_gru, GRU), (worst_of_products, PRODUCTS), (worst_of_loss, LOSS), (worst_of_adam, ADAM)],
+    ids=["GRU", "products", "loss", "Adam"],
 )
 
 
 @needs_compiler
 @KERNELS
 def test_the_order_in_which_threads_and_blocks_run_does_not_matter(worst_of, code):
-    worst, worst_of_one = worst_of(code), worst_of(code, B=1)
-    assert all(run(order) < 1e-14 for run in (worst, worst_of_one) for order in ORDERS)
+    runs = (worst_of(code), worst_of(code, **{"N" if worst_of is worst_of_adam else "B": 1}))
+    assert all(run(order) < 1e-14 for run in runs for order in ORDERS)
 
 
 @needs_compiler
@@ -150,11 +230,12 @@ def test_the_order_in_which_threads_and_blocks_run_does_not_matter(worst_of, cod
 def test_every_planted_fault_is_noticed(worst_of, code):
     code, planted = with_faults(code)
     assert code.count("__syncthreads()") == sum("barrier" in fault for fault in planted)
-    assert worst_of is worst_of_loss or {fault.partition(",")[0] for fault in planted} == {*FAULTS}
+    assert worst_of is not worst_of_gru or {fault.partition(",")[0] for fault in planted} == {*FAULTS}
     worst = worst_of(code)
     assert worst() < 1e-14
     unnoticed = [what for n, what in enumerate(planted) if all(worst(order, n) < 1e-14 for order in ORDERS)]
-    assert unnoticed == []
+    harmless = HARMLESS if worst_of is worst_of_products else ()
+    assert [what for what in unnoticed if not any(fault in what for fault in harmless)] == []
 
 
 @needs_compiler
@@ -226,11 +307,13 @@ def test_nvidia_compiles_the_other_kernels(REAL, architecture):
 
     labels = ("unsigned char", "int", "long long")
     jobs = [(LOSS, f"-DREAL={REAL}", f"-DLABEL={LABEL}", "-DTHREADS=256") for LABEL in labels]
+    jobs += [(code, f"-DREAL={REAL}") for code in (PRODUCTS, ADAM)]
     found = [value for value in vars(cupy_kernels).values() if isinstance(value, cupy.ElementwiseKernel)]
     jobs += [(cuda_on_cpu.elementwise_source(kernel), f"-DREAL={REAL}") for kernel in found]
     assert found
     for job in jobs:
-        _, ptx = compile_for(architecture, *job)
+        log, ptx = compile_for(architecture, *job, "--ptxas-options=-v")
+        assert log.count("bytes spill stores") == log.count("0 bytes stack frame, 0 bytes spill stores") > 0, log
         assert REAL == "double" or b".f64" not in ptx  # no kernel of float32 computes in float64
 
 

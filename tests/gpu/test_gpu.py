@@ -55,10 +55,14 @@ def device(kind):
     return Poisoned(**vars(fake_device.fake_backend() if kind == "fake" else minigru.get_backend("cupy")))
 
 
-@pytest.fixture(params=["persistent", "step by step"])
-def either(request, device):
-    """The device with and without the persistent kernel."""
-    return device if request.param == "persistent" else replace(device, persistent=None)
+@pytest.fixture(params=["persistent", "persistent, with cuBLAS", "two launches a step", "step by step"])
+def either(request, device, monkeypatch):
+    """The device in every form of the recurrence."""
+    if request.param == "persistent, with cuBLAS":
+        monkeypatch.setattr(device.persistent, "MOST_ROWS", 0)
+    if request.param == "two launches a step":
+        monkeypatch.setattr(device.persistent, "LARGEST_PERSISTENT", dict.fromkeys(map(np.dtype, TOLERANCE), 0))
+    return replace(device, persistent=None) if request.param == "step by step" else device
 
 
 @pytest.fixture
@@ -117,7 +121,7 @@ def test_every_layer_and_model_gives_the_numbers_of_numpy(case, dtype, either):
     same(lambda backend: case(backend, dtype), either, dtype)
 
 
-@pytest.mark.parametrize("H", [1, 32, 33, 64, 65, 128, 129])
+@pytest.mark.parametrize("H", [1, 32, 33, 64, 65, 128, 129, 200])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_sizes_around_the_limits_of_the_kernel(H, dtype, device):
     same(lambda backend: cases.recurrent("gru", 3, 5, 2, H, backend, dtype), device, dtype)

@@ -1,22 +1,39 @@
 """The elementwise steps on CuPy: one fused kernel for each half of a time step, compiled by its first call.
 
 The functions, their arguments and their meaning are those of `minigru.engine.kernels.numpy_kernels`. A kernel keeps its
-intermediate results in registers, so it leaves ``scratch`` untouched, and the loss leaves p, y and log_p untouched.
+intermediate results in registers, so it leaves ``scratch`` untouched, and the loss leaves log_p, p and y untouched.
 T in the source of a kernel is its floating point type. Where an argument changes its meaning, an alias names what it
 holds on entry. `minigru.engine.kernels.gru_persistent` runs all steps of a GRU as one kernel.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TypeAlias
 
 import cupy
 import numpy as np
 
 from . import cuda
+from .products import affine, affine_backward
+
+__all__ = [
+    "adam",
+    "affine",
+    "affine_backward",
+    "flush",
+    "gru_gates",
+    "gru_memory",
+    "gru_memory_backward",
+    "gru_reset_backward",
+    "product",
+    "rnn_state",
+    "rnn_state_backward",
+    "softmax_cross_entropy",
+]
 
 Array: TypeAlias = "cupy.ndarray"
-THREADS = 256  # of the block that computes the loss
+THREADS = 256  # of a block
 
 SIGMOID = """
 template <typename T> __device__ T sigmoid(T z)
@@ -78,18 +95,6 @@ _rnn_state_backward = cupy.ElementwiseKernel(
     "minigru_rnn_state_backward",
 )
 
-_adam = cupy.ElementwiseKernel(
-    "T g, T beta1, T rest1, T beta2, T rest2, T correction2, T eps, T rate",
-    "T theta, T m, T v",
-    """
-    m = beta1 * m + rest1 * g;  // (A1)
-    v = beta2 * v + rest2 * (g * g);  // (A2)
-    const T v_hat = v / correction2;  // (A4)
-    theta = theta - rate * (m / (sqrt(v_hat) + eps));  // (A3) (A5)
-    """,
-    "minigru_adam",
-)
-
 
 def product(a: Array, W: Array, out: Array) -> None:
     """Compute a W, (..., B, m), for a (B, n) and W (..., n, m), by one call of cuBLAS for each matrix."""
@@ -138,16 +143,28 @@ def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
 
 
 def softmax_cross_entropy(
-    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, share: Array, labels: Array, classes: Array
+    dlogits: Array,
+    logits: Array,
+    log_p: Array,
+    p: Array,
+    y: Array,
+    row: Array,
+    share: Array,
+    labels: Array,
+    classes: Array,
 ) -> Array:
-    """Return the mean cross-entropy, on the device, and compute dlogits; log_p holds the logits."""
-    logits = log_p
-    (B, K), REAL, LABEL = logits.shape, logits.dtype.name, labels.dtype.name
-    kernel = cuda.kernel("softmax_cross_entropy", "softmax_cross_entropy", REAL=REAL, LABEL=LABEL, THREADS=THREADS)
-    loss = cupy.empty((), logits.dtype)
-    arrays = (logits, cupy.ascontiguousarray(labels), share, dlogits, loss)
-    kernel((1,), (THREADS,), (*arrays, np.int32(B), np.int32(K)))  # (S1) (S2) (S3) (dS)
+    """Return the mean cross-entropy, on the device, and compute dlogits."""
+    loss = cupy.ndarray((), logits.dtype)
+    launch = _loss(logits.dtype, labels.dtype, *logits.shape, *cuda.here())
+    launch(logits, cupy.ascontiguousarray(labels), share, dlogits, loss)  # (S1) (S2) (S3) (dS)
     return loss
+
+
+@cache
+def _loss(real: np.dtype, label: np.dtype, B: int, K: int, device: int, thread: int) -> cuda.Launch:
+    macros = {"REAL": real.name, "LABEL": label.name, "THREADS": THREADS}
+    kernel = cuda.kernel("softmax_cross_entropy", "softmax_cross_entropy", **macros)
+    return cuda.Launch(kernel, 1, THREADS, 5, np.int32(B), np.int32(K))
 
 
 def adam(
@@ -164,5 +181,13 @@ def adam(
     correction2: float,
 ) -> None:
     """Take one step of Adam over the flat vector."""
-    # Python subtracts and divides in float64, and CuPy rounds to T: in float32, 1 - 0.999 would be off by 1e-5.
-    _adam(g, beta1, 1 - beta1, beta2, 1 - beta2, correction2, eps, lr / correction1, theta, m, v)
+    launch = _adam(theta.dtype, theta.size, *cuda.here())
+    # Python subtracts and divides in float64 and then rounds to REAL: in float32, 1 - 0.999 would be off by 1e-5.
+    launch.set(beta1, 1 - beta1, beta2, 1 - beta2, correction2, eps, lr / correction1)
+    launch(g, theta, m, v)
+
+
+@cache
+def _adam(real: np.dtype, N: int, device: int, thread: int) -> cuda.Launch:
+    kernel, coefficients = cuda.kernel("adam", "adam", REAL=real.name), np.zeros(7, real)
+    return cuda.Launch(kernel, -(-N // THREADS), THREADS, 4, *coefficients, np.int64(N))

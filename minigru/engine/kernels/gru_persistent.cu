@@ -62,12 +62,16 @@ __device__ REAL total(const Sums& sums, int s, int j)
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) gru_forward(
-    const REAL* U_u, const REAL* U_r, const REAL* U_c,  // (H, H)
-    REAL* c,                                            // (T + 1, B, H), of which c[0] is given
-    REAL* gamma_u, REAL* gamma_r, REAL* c_tilde,        // (T, B, H), on entry what x and b add to z_u, z_r, z_c
-    REAL* rc,                                           // (T, B, H)
-    int T, int B, int H)
+    const REAL* W,    // (3, H + D + 1, H): W_u, W_r and W_c, of which the kernel reads the first H rows
+    const REAL* c_0,  // (B, H), or null for zeros
+    REAL* c,          // (T + 1, B, H)
+    REAL* gates,      // (3, T, B, H): gamma_u, gamma_r and c_tilde; on entry what x and b add to z_u, z_r and z_c
+    REAL* rc,         // (T, B, H)
+    int T, int B, int D, int H, long long all)  // all is T B H; the product would take registers
 {
+    const long long step = (long long)B * H, block = (H + D + 1LL) * H;
+    const REAL *U_u = W, *U_r = W + block, *U_c = W + 2 * block;
+    REAL *gamma_u = gates, *gamma_r = gates + all, *c_tilde = gates + 2 * all;
     __shared__ __align__(16) State c_all, rc_all;
     __shared__ Sums sums_u, sums_r;
     Sums& sums_c = sums_u;  // free again: the totals of sums_u are taken before the product with U_c
@@ -78,9 +82,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_forward(
 
     const int s = threadIdx.x / WIDTH, j = threadIdx.x % WIDTH, b = blockIdx.x * SAMPLES + s;
     const bool mine = s < SAMPLES && b < B && j < H;
-    const long long step = (long long)B * H;
     long long i = (long long)b * H + j;  // element [t][b][j]
-    REAL c_prev = mine ? c[i] : 0, from_x_u = 0, from_x_r = 0, from_x_c = 0, u = 0;
+    REAL c_prev = mine && c_0 ? c_0[i] : 0, from_x_u = 0, from_x_r = 0, from_x_c = 0, u = 0;
+    if (mine)
+        c[i] = c_prev;
     if (s < SAMPLES) {
         c_all[s][j] = c_prev;
         rc_all[s][j] = 0;
@@ -120,14 +125,16 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_forward(
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) gru_backward(
-    const REAL* U_u, const REAL* U_r, const REAL* U_c,                              // (H, H)
-    const REAL* c,                                                                  // (T + 1, B, H)
-    const REAL* gamma_u, const REAL* gamma_r, const REAL* c_tilde, const REAL* rc,  // (T, B, H)
-    const REAL* dstates, int every_state,  // (T, B, H), read only if every_state is not 0
-    REAL* dz_u, REAL* dz_r, REAL* dz_c,    // (T, B, H)
-    REAL* dc_ends,                         // (B, H), on entry dc of the last memory, on return dc of c[0]
-    int T, int B, int H)
+    const REAL* W, const REAL* c, const REAL* gates, const REAL* rc,  // as the forward kernel has left them
+    const REAL* dlast, const REAL* dstates,                           // (B, H) and (T, B, H), or null for zeros
+    REAL* dz,                                                         // (3, T, B, H): dz_u, dz_r and dz_c
+    REAL* dc_0,                                                       // (B, H)
+    int T, int B, int D, int H, long long all)  // all is T B H; the product would take registers
 {
+    const long long step = (long long)B * H, block = (H + D + 1LL) * H;
+    const REAL *U_u = W, *U_r = W + block, *U_c = W + 2 * block;
+    const REAL *gamma_u = gates, *gamma_r = gates + all, *c_tilde = gates + 2 * all;
+    REAL *dz_u = dz, *dz_r = dz + all, *dz_c = dz + 2 * all;
     __shared__ __align__(16) State dz_u_all, dz_r_all, dz_c_all;
     __shared__ Sums sums_u, sums_c;
     Sums& sums_r = sums_u;  // free again: the totals of sums_u are taken before the product with U_r
@@ -138,9 +145,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_backward(
 
     const int s = threadIdx.x / WIDTH, j = threadIdx.x % WIDTH, b = blockIdx.x * SAMPLES + s;
     const bool mine = s < SAMPLES && b < B && j < H;
-    const long long step = (long long)B * H;
     long long i = (long long)b * H + j;  // element [t][b][j]
-    REAL dc = mine ? dc_ends[i] : 0;
+    REAL dc = mine && dlast ? dlast[i] : 0;
     if (s < SAMPLES)
         dz_u_all[s][j] = dz_r_all[s][j] = dz_c_all[s][j] = 0;
     i += (T - 1) * step;
@@ -151,7 +157,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_backward(
         tilde = c_tilde[i];
         c_prev = c[i];
         rc_i = rc[i];
-        if (every_state)
+        if (dstates)
             from_outside = dstates[i];
     };
     if (mine)
@@ -188,5 +194,5 @@ extern "C" __global__ void __launch_bounds__(THREADS) gru_backward(
             dc = dc_prev + total(sums_r, s, j);  // (dG2)
     }
     if (mine)
-        dc_ends[(long long)b * H + j] = dc;
+        dc_0[(long long)b * H + j] = dc;
 }

@@ -1,7 +1,7 @@
-"""The recurrence of the GRU as one persistent CUDA kernel: compiles and launches ``gru_persistent.cu``.
+"""The recurrence of the GRU over all steps: as one persistent CUDA kernel up to the H that fits, or in steps.
 
-Arrays are C-contiguous and of one dtype. U_u, U_r and U_c (H, H) are the rows of the weights that meet the memory.
-c (T + 1, B, H) begins with the initial memory. All other arrays are (T, B, H) unless a docstring gives another shape.
+Arrays are C-contiguous and of one dtype. W is the flat vector of the three weight blocks (H + D + 1, H), of which the
+recurrence reads the H rows that meet the memory. c is (T + 1, B, H), and rc (T, B, H).
 """
 
 from __future__ import annotations
@@ -12,70 +12,89 @@ from typing import TypeAlias
 import cupy
 import numpy as np
 
-from . import cuda
+from . import cuda, gru_steps
+from .products import inputs, weight_gradients
+
+__all__ = ["backward", "few", "fits", "forward", "inputs", "weight_gradients"]
 
 Array: TypeAlias = "cupy.ndarray"
 
 ROWS, COLUMNS = 16, 2  # of the tile of each recurrent matrix that one thread keeps in registers
-LARGEST = {"float32": 128, "float64": 64}  # H whose three recurrent matrices fit into the registers of one block
+SINGLE, DOUBLE = np.dtype("float32"), np.dtype("float64")
+# The forms: the persistent kernel up to the H whose three recurrent matrices fit into the registers of one block, then
+# two launches for each time step, and then, with larger products, step by step with cuBLAS.
+LARGEST_PERSISTENT = {SINGLE: 128, DOUBLE: 64}
+LARGEST_IN_STEPS = {SINGLE: 1024, DOUBLE: 512}
+MOST_ROWS = 4096  # T B up to which `inputs` and `weight_gradients` are used, which add up all rows one after another
 
 
 def fits(H: int, dtype: np.dtype) -> bool:
-    """Return whether the kernels support this size; they support any T, B and D."""
-    return LARGEST[dtype.name] >= H
+    """Return whether there is a kernel for this size; any T, B and D will do."""
+    return LARGEST_IN_STEPS[dtype] >= H
 
 
-def forward(
-    U_u: Array, U_r: Array, U_c: Array, c: Array, gamma_u: Array, gamma_r: Array, c_tilde: Array, rc: Array
-) -> None:
+def few(rows: int) -> bool:
+    """Return whether `inputs` and `weight_gradients` are for that many rows T B, and not cuBLAS."""
+    return rows <= MOST_ROWS
+
+
+def forward(W: Array, c_0: Array | None, c: Array, gates: Array, rc: Array, D: int) -> None:
     """Run all steps forward, (G1) to (G4).
 
-    On entry gamma_u, gamma_r and c_tilde hold what the inputs and the biases add to z_u, z_r and z_c. c[0] holds the
-    initial memory.
+    gates (3, T, B, H) holds gamma_u, gamma_r and c_tilde on return, and on entry what the inputs and the biases add to
+    z_u, z_r and z_c. c_0 (B, H) is the initial memory, None for zeros, and becomes c[0].
     """
-    _launch("gru_forward", gamma_u.shape, (U_u, U_r, U_c, c, gamma_u, gamma_r, c_tilde, rc))
+    c_0 = _contiguous(c_0, c.dtype)
+    if _is_persistent(rc):
+        _launch("gru_forward", rc, D, (W, c_0, c, gates, rc))
+    else:
+        gru_steps.forward(W, c_0, c, gates, rc, D)
 
 
 def backward(
-    U_u: Array,
-    U_r: Array,
-    U_c: Array,
+    W: Array,
     c: Array,
-    gamma_u: Array,
-    gamma_r: Array,
-    c_tilde: Array,
+    gates: Array,
     rc: Array,
+    dlast: Array | None,
     dstates: Array | None,
-    dz_u: Array,
-    dz_r: Array,
-    dz_c: Array,
+    dz: Array,
     dc: Array,
+    D: int,
 ) -> None:
-    """Run all steps backward, (dG4) to (dG1).
+    """Run all steps backward, (dG4) to (dG1), and fill dz (3, T, B, H): dz_u, dz_r and dz_c.
 
-    dc (B, H) holds the gradient of the last memory on entry and the gradient of the initial memory on return. dstates
-    holds the gradient of every memory from outside the recurrence, or is None.
+    dlast (B, H) and dstates are the gradients of the last memory and of every memory from outside the recurrence, None
+    for zeros. dc (B, H) holds the gradient of the initial memory on return.
     """
-    every_state = np.int32(dstates is not None)
-    # Without dstates the kernel reads none; c takes its place, since a launch needs a pointer.
-    dstates = cupy.ascontiguousarray(c if dstates is None else dstates, c.dtype)
-    arrays = (U_u, U_r, U_c, c, gamma_u, gamma_r, c_tilde, rc, dstates, every_state, dz_u, dz_r, dz_c, dc)
-    _launch("gru_backward", gamma_u.shape, arrays)
+    dlast, dstates = _contiguous(dlast, c.dtype), _contiguous(dstates, c.dtype)
+    if _is_persistent(rc):
+        _launch("gru_backward", rc, D, (W, c, gates, rc, dlast, dstates, dz, dc))
+    else:
+        gru_steps.backward(W, c, gates, rc, dlast, dstates, dz, dc, D)
 
 
-def _launch(name: str, shape: tuple[int, int, int], arguments: tuple[Array | np.int32, ...]) -> None:
-    (T, B, H), REAL, tile = shape, arguments[0].dtype.name, ROWS * COLUMNS
-    width = -(-H // tile) * tile
-    threads = width * width // tile
-    # As few rounds of blocks as one element per thread allows, and as few samples per block as fill these rounds.
-    processors = _processors(cupy.cuda.runtime.getDevice())
-    rounds = -(-B // (processors * (threads // width)))
-    samples = -(-B // (processors * rounds))
-    macros = {"REAL": REAL, "ROWS": ROWS, "COLUMNS": COLUMNS, "WIDTH": width, "SAMPLES": samples}
-    kernel, blocks = cuda.kernel("gru_persistent", name, **macros), -(-B // samples)
-    kernel((blocks,), (threads,), (*arguments, np.int32(T), np.int32(B), np.int32(H)))
+def _contiguous(array: Array | None, dtype: np.dtype) -> Array | None:
+    return None if array is None else cupy.ascontiguousarray(array, dtype)
+
+
+def _is_persistent(rc: Array) -> bool:
+    return LARGEST_PERSISTENT[rc.dtype] >= rc.shape[2]
+
+
+def _launch(name: str, rc: Array, D: int, arrays: tuple[Array | None, ...]) -> None:
+    _made(name, rc.dtype, *rc.shape, D, *cuda.here())(*arrays)
 
 
 @cache
-def _processors(device: int) -> int:
-    return cupy.cuda.Device(device).attributes["MultiProcessorCount"]
+def _made(name: str, dtype: np.dtype, T: int, B: int, H: int, D: int, device: int, thread: int) -> cuda.Launch:
+    tile = ROWS * COLUMNS
+    width = -(-H // tile) * tile
+    threads = width * width // tile
+    # As few rounds of blocks as one element per thread allows, and as few samples per block as fill these rounds.
+    processors = cupy.cuda.Device(device).attributes["MultiProcessorCount"]
+    rounds = -(-B // (processors * (threads // width)))
+    samples = -(-B // (processors * rounds))
+    macros = {"REAL": dtype.name, "ROWS": ROWS, "COLUMNS": COLUMNS, "WIDTH": width, "SAMPLES": samples}
+    kernel, arrays = cuda.kernel("gru_persistent", name, **macros), {"gru_forward": 5, "gru_backward": 8}[name]
+    return cuda.Launch(kernel, -(-B // samples), threads, arrays, *map(np.int32, (T, B, D, H)), np.int64(T * B * H))

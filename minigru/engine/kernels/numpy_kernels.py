@@ -113,18 +113,40 @@ def rnn_state_backward(dz_a: Array, da: Array, a: Array) -> None:
     np.multiply(da, slope, out=dz_a)  # (dR1)
 
 
+def affine(y: Array, x: Array, block: Array) -> None:
+    """Compute y (B, m) from x (B, n) and the weight block (n + 1, m), whose last row is b."""
+    W, b = block[:-1], block[-1]
+    np.matmul(x, W, out=y)
+    np.add(y, b, out=y)  # (L1)
+
+
+def affine_backward(dx: Array, dblock: Array, dy: Array, x: Array, block: Array) -> None:
+    """Go from dy (B, m) back to x (B, n), and to the weight block (n + 1, m)."""
+    W, dW, db = block[:-1], dblock[:-1], dblock[-1]
+    np.matmul(dy, W.T, out=dx)  # (dL1)
+    np.matmul(x.T, dy, out=dW)  # (dL1)
+    np.sum(dy, axis=0, out=db)  # (dL1)
+
+
 def softmax_cross_entropy(
-    dlogits: Array, log_p: Array, p: Array, y: Array, row: Array, share: Array, labels: Array, classes: Array
+    dlogits: Array,
+    logits: Array,
+    log_p: Array,
+    p: Array,
+    y: Array,
+    row: Array,
+    share: Array,
+    labels: Array,
+    classes: Array,
 ) -> Array:
     """Return the mean cross-entropy of logits against labels, a scalar, and compute its gradient.
 
     dlogits, log_p, p and y are (B, K): the gradient, the log-probabilities, the probabilities and the one-hot labels.
-    labels, row and share are (B, 1); share holds w / B, and classes is (K,) and holds 0 … K-1.
+    row and share are (B, 1); share holds w / B, and classes is (K,) and holds 0 … K-1.
     """
-    logits = s = log_p
-    np.equal(labels, classes, out=y)
+    np.equal(labels[:, None], classes, out=y)
     np.max(logits, axis=1, keepdims=True, out=row)
-    np.subtract(logits, row, out=s)  # (S1)
+    s = np.subtract(logits, row, out=log_p)  # (S1)
     np.exp(s, out=p)
     np.sum(p, axis=1, keepdims=True, out=row)
     np.divide(p, row, out=p)

@@ -1,0 +1,79 @@
+"""Matrix products in one launch each, with what the equations do around them: launches the kernels of ``products.cu``.
+
+cuBLAS multiplies faster, but a product of a small training step takes the host longer to launch than a GPU to compute,
+and the other kernels of a step have to wait for it. Arrays are C-contiguous and of one dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TypeAlias
+
+import cupy
+import numpy as np
+
+from . import cuda
+
+Array: TypeAlias = "cupy.ndarray"
+
+THREADS, SIDE = 256, 32  # of a block; rows and columns of the tile that it computes
+
+
+def affine(y: Array, x: Array, block: Array) -> None:
+    """Compute y (B, m) from x (B, n) and the weight block (n + 1, m), whose last row is b."""
+    (B, n), m = x.shape, y.shape[1]
+    made("affine", x.dtype, (B, n, m), *cuda.here())(x, block, y)  # (L1)
+
+
+def affine_backward(dx: Array, dblock: Array, dy: Array, x: Array, block: Array) -> None:
+    """Go from dy (B, m) back to x (B, n), and to the weight block (n + 1, m)."""
+    (B, n), m = x.shape, dy.shape[1]
+    made("affine_backward", x.dtype, (B, n, m), *cuda.here())(dy, x, block, dx, dblock)  # (dL1)
+
+
+def inputs(x: Array, W: Array, x1: Array, z: Array) -> None:
+    """Compute what the inputs and the biases add to z_u, z_r and z_c, the three parts of z (3, T, B, H).
+
+    x (T, B, D) may have any layout, and is kept as x1 (T, B, D + 1), [x, 1].
+    """
+    _, T, B, H = z.shape
+    D, size = x.shape[2], z.itemsize
+    step, sample, element = x.strides
+    if element != size or x.dtype != z.dtype or max(abs(step), abs(sample)) >= 2**31:
+        x = cupy.ascontiguousarray(x, z.dtype)
+        step, sample, _ = x.strides
+    sizes = T, B, D, H, step // size, sample // size
+    made("gru_inputs", z.dtype, sizes, *cuda.here())(x, W, x1, z)  # (F1) (F2) (F5)
+
+
+def weight_gradients(c: Array, rc: Array, x1: Array, dz: Array, dW: Array) -> None:
+    """Compute the gradients of the three weight blocks from dz (3, T, B, H)."""
+    _, T, B, H = dz.shape
+    sizes = T, B, x1.shape[2] - 1, H
+    made("gru_weight_gradients", dz.dtype, sizes, *cuda.here())(c, rc, x1, dz, dW)  # (dGW) (F2) (F5)
+
+
+@cache
+def made(name: str, dtype: np.dtype, sizes: tuple[int, ...], device: int, thread: int) -> cuda.Launch:
+    """Return the launch of a kernel of ``products.cu``, with a block for each tile."""
+    arrays, tiles = KERNELS[name]
+    kernel = cuda.kernel("products", name, REAL=dtype.name)
+    return cuda.Launch(kernel, tiles(*sizes), THREADS, arrays, *map(np.int32, sizes))
+
+
+def _tiles(rows: int, columns: int) -> int:
+    return -(-rows // SIDE) * -(-columns // SIDE)
+
+
+# The number of arrays of each kernel, and its number of tiles.
+KERNELS: dict[str, tuple[int, Callable[..., int]]] = {
+    "affine": (3, lambda B, n, m: _tiles(B, m)),
+    "affine_backward": (5, lambda B, n, m: _tiles(B, n) + _tiles(n + 1, m)),
+    "gru_inputs": (4, lambda T, B, D, H, step, sample: 3 * _tiles(T * B, H)),
+    "gru_weight_gradients": (5, lambda T, B, D, H: 3 * _tiles(H + D + 1, H)),
+    "gru_gates": (4, lambda t, T, B, D, H: 2 * _tiles(B, H)),
+    "gru_memory": (4, lambda t, T, B, D, H: _tiles(B, H)),
+    "gru_candidate_backward": (8, lambda t, T, B, D, H: _tiles(B, H)),
+    "gru_gates_backward": (4, lambda t, T, B, D, H: _tiles(B, H)),
+}
