@@ -41,21 +41,25 @@ print(7 * 6)
 def test_a_failure_does_not_stop_the_parts_after_it(monkeypatch, tmp_path):
     (tmp_path / "write.py").write_text(WRITE)
     commands = {
-        "machine": ["no-such-program --version", "python -c 'import sys; print(5 * 5, file=sys.stderr); sys.exit(3)'"],
+        "machine": [
+            "no-such-program --version",
+            "python -c 'raise SystemExit(4)'",
+        ],  # not a Git repository, for instance
+        "tests": ["python -c 'import sys; print(5 * 5, file=sys.stderr); sys.exit(3)'"],
         "race": [f"python {tmp_path / 'write.py'} FOLDER"],
         "cost": ["python -c 'print(8 * 8)'"],
     }
     monkeypatch.setattr(on_gpu, "COMMANDS", commands)
     with fake_device.installed():
-        result = call(on_gpu, "--out", tmp_path / "a.txt", "--only", "race", "machine")
+        result = call(on_gpu, "--out", tmp_path / "a.txt", "--only", "race", "machine", "tests")
     assert result.returncode == 1, result.stderr
     text, found = figures(tmp_path / "a.txt")
     for shown in (text, result.stdout):
         assert [number in shown for number in ("25\n", "42\n", "64\n")] == [True, True, False]
         assert "no GPU: the fake device of the tests" in shown
-    assert [row["status"] for row in found["done"]] == ["not installed", 3, 0]
+    assert [row["status"] for row in found["done"]] == ["not installed", 4, 3, 0]
     assert (found["race"], found["mnist"]) == ([3], {"train_seconds": [1.5, 2.5]})
-    assert "(failed: machine)" in result.stdout
+    assert "(failed: tests)" in result.stdout
 
 
 @needs_gcc
