@@ -3,7 +3,7 @@
 The host's time is that of putting a step into the queue of an idle GPU. The GPU's time is that between two events
 behind a large product, which keeps the GPU busy until the whole step is in the queue: it has no gap in which the GPU
 waits for the host. A long run takes as long per step as the slower of the two. How many kernels a step has does not
-depend on the GPU; docs/gpu.md says it.
+depend on the GPU; docs/gpu.md counts them.
 """
 
 from __future__ import annotations
