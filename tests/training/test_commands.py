@@ -35,6 +35,9 @@ SMALL = {
     "bench.py": "",
     "ablation.py": "",
     "recipes.py": "",
+    "on_gpu.py": "",
+    "step_cost.py": "",
+    "device_model.py": "",
     "show_batch.py": "--data digits --out {folder}",
     "agreement.py": "--steps 2 --tests 2 --hidden-size 4 --out {folder}",
     "vanishing_gradient.py": "--lengths 4 --steps 2 --hidden-size 4 --out {folder}",
@@ -46,7 +49,8 @@ SMALL = {
     "make_figures.py": "--dry-run",
 }
 EXERCISES = SimpleNamespace(__name__="exercises", main=exercises.main)
-OPTIONS_ONLY = {"bench.py", "ablation.py", "recipes.py"}  # their sections, which take long, run in a test of their own
+# Their sections, which take long, run in a test of their own.
+OPTIONS_ONLY = {"bench.py", "ablation.py", "recipes.py", "on_gpu.py", "step_cost.py"}
 # What .ci/run does with other names, or another test.
 KNOWN = {
     "python3 -m venv .venv",
