@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
+import baselines
+import cuda_on_cpu
 import device_model as model
+import fake_device
 import formulas
 import pytest
 from calling import call
@@ -51,3 +54,21 @@ def test_the_table_has_every_gpu_and_a_range_in_every_cell():
         assert all(0 < low <= high for low, high in ranges), name
         assert ranges[0][1] < ranges[1][0]
     assert call(model, "--batch", "0").returncode == 2
+
+
+@pytest.mark.skipif(bool(cuda_on_cpu.missing), reason=str(cuda_on_cpu.missing))
+@pytest.mark.parametrize("B", [2, model.MOST_ROWS // model.T + 1])
+def test_it_has_the_kernels_of_a_step_and_the_sizes_of_their_sources(B):
+    device = fake_device.fake_backend()
+    engine = baselines.gpu_engines(device)[0](baselines.initial(model.D, model.H, 0))
+    batch = engine.prepare(*baselines.make_batch(model.T, B, model.D, 0))
+    engine.step(*batch)
+    before = len(fake_device.launches)
+    engine.step(*batch)
+    of_the_trainer = 3  # it gathers the images and the labels, and keeps the loss
+    assert len(model.kernels(model.CARDS["T4"], B, 1)) == len(fake_device.launches) - before + of_the_trainer
+    assert device.persistent.few(model.MOST_ROWS)
+    assert not device.persistent.few(model.MOST_ROWS + 1)
+    assert device.persistent.ROWS == model.ROWS
+    assert model.SLICES * model.ROWS == model.H
+    assert 32 * model.WARPS == model.H**2 / (device.persistent.ROWS * device.persistent.COLUMNS)
