@@ -55,6 +55,7 @@ OPTIONS_ONLY = {"bench.py", "ablation.py", "recipes.py", "on_gpu.py", "step_cost
 KNOWN = {
     "python3 -m venv .venv",
     "source .venv/bin/activate",
+    "python -m sphinx -W -b html docs docs/_build/html",
     "python scripts/story/plot_step_size.py",
     "python -m webbrowser docs/play/index.html",
     "python scripts/story/animate_page.py",
