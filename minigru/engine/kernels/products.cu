@@ -189,23 +189,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_weight_gradients(
 
 // Step t forward, first launch: both gates, half of the blocks for each. Arrays are those of gru_persistent.cu.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_gates(
-    const REAL* W, const REAL* c, REAL* gates, REAL* rc, int t, int T, int B, int D, int H)
+    const REAL* W, const REAL* c_0, REAL* c, REAL* gates, REAL* rc, int t, int T, int B, int D, int H)
 {
     __shared__ Pieces pieces;
     const int tiles = parts(B) * parts(H), gate = blockIdx.x / tiles;
     const long long start = (long long)t * B * H;
     const REAL* U = W + (H + D + 1LL) * gate * H;
+    const auto c_prev = [&](long long n) { return t > 0 ? c[start + n] : c_0 ? c_0[n] : 0; };
     REAL* gamma = gates + (long long)gate * T * B * H;
     product<ALONG, BESIDE>(
         pieces, blockIdx.x % tiles, B, H, H,
-        [&](int b, int k) { return c[start + at(b, H, k)]; },
+        [&](int b, int k) { return c_prev(at(b, H, k)); },
         [&](int k, int j) { return U[at(k, H, j)]; },
         [&](int b, int j, REAL sum) {
-            const long long i = start + at(b, H, j);
+            const long long n = at(b, H, j), i = start + n;
             const REAL z = gamma[i] + sum;
             gamma[i] = sigmoid(z);  // (G1) (G2)
             if (gate == 1)
-                rc[i] = gamma[i] * c[i];  // (G3)
+                rc[i] = gamma[i] * c_prev(n);  // (G3)
+            else if (t == 0)
+                c[n] = c_prev(n);
         });
 }
 
