@@ -98,6 +98,7 @@ DTYPES = {
     "double": "float64", "unsigned char": "uint8", "unsigned short": "uint16", "unsigned int": "uint32",
     "unsigned long long": "uint64",
 }  # fmt: skip
+WITH_STRIDES = {("gru_inputs", 0)}  # arguments of kernels that are also given the strides of the array
 missing = None if shutil.which("g++") else "there is no g++ to compile the CUDA sources for the CPU"
 seed = 0  # of the order of threads and blocks: 0 forward, 1 backward, else shuffled
 
@@ -144,7 +145,8 @@ class RawModule:
         """Return the kernel, to be called as ``kernel((blocks,), (threads,), arguments)``."""
 
         def kernel(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
-            held = [self._argument(*pair) for pair in zip(arguments, self.parameters[name], strict=True)]
+            pairs = zip(arguments, self.parameters[name], strict=True)
+            held = [self._argument(*pair, (name, n) in WITH_STRIDES) for n, pair in enumerate(pairs)]
             self.run(name, *grid, *block, (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held)))
 
         return kernel
@@ -154,7 +156,7 @@ class RawModule:
         if getattr(self.library, f"launch_{name}")(blocks, threads, seed, addresses):
             raise RuntimeError(f"some threads of {name} wait at a barrier that the others never reach")
 
-    def _argument(self, value: Any, declared: tuple[str, bool]) -> np.ndarray:
+    def _argument(self, value: Any, declared: tuple[str, bool], with_strides: bool) -> np.ndarray:
         """Return the bytes of an argument as an array; refuse what the kernel would misread."""
         C_type, is_pointer = declared
         if is_pointer and value is None:
@@ -163,7 +165,7 @@ class RawModule:
         host = getattr(value, "_host", value)
         if not isinstance(host, np.ndarray if is_pointer else np.generic) or host.dtype != dtype:
             raise TypeError(f"expected {'an array of' if is_pointer else 'a NumPy scalar'} {dtype}, got {value!r}")
-        if is_pointer and not host.flags.c_contiguous:
+        if is_pointer and not host.flags.c_contiguous and not with_strides:
             raise TypeError("the array is not contiguous, and the kernel reads it as if it were")
         return np.array(host.ctypes.data if is_pointer else host)
 

@@ -41,7 +41,6 @@ class Launch(NamedTuple):
 
 launches: list[Launch] = []
 pointers: dict[int, np.ndarray] = {}  # the arrays whose addresses were asked for
-WITH_STRIDES = {("gru_inputs", 0)}  # arguments of kernels that are told the strides of an array
 
 
 def _nan(shape: Any, dtype: Any) -> np.ndarray:
@@ -147,11 +146,18 @@ functions: list[tuple[RawModule, str]] = []
 
 
 class RawModule(cuda_on_cpu.RawModule):
-    """A module whose kernels the driver finds by a number."""
+    """A module whose kernels count their launches, and which the driver finds by a number."""
 
     def get_function(self, name: str) -> Any:
+        kernel = super().get_function(name)
+
+        def launch(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...]) -> None:
+            launches.append(Launch(name, *grid, *block))
+            kernel(grid, block, arguments)
+
         functions.append((self, name))
-        return SimpleNamespace(kernel=SimpleNamespace(ptr=len(functions) - 1))
+        launch.kernel = SimpleNamespace(ptr=len(functions) - 1)
+        return launch
 
 
 def launch_kernel(function: int, blocks: int, *args: int) -> None:
@@ -165,7 +171,7 @@ def launch_kernel(function: int, blocks: int, *args: int) -> None:
         if pointer is not None:
             array = pointers[pointer]
             assert array.dtype == cuda_on_cpu.DTYPES[module.macros.get(C_type, C_type)]
-            assert array.flags.c_contiguous or (name, n) in WITH_STRIDES
+            assert array.flags.c_contiguous or (name, n) in cuda_on_cpu.WITH_STRIDES
     module.run(name, blocks, threads, places)
 
 

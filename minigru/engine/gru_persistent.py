@@ -35,7 +35,9 @@ def backward(gru: Recurrent, buf: Buffers, buf_b: BackwardBuffers, dlast: Array 
     xp, kernel, H = gru.backend.xp, gru.backend.persistent, gru.hidden_size
     assert kernel is not None
     dz = buf_b.dz
-    kernel.backward(gru.vector, buf.c, buf.gates, buf.rc, dlast, dstates, dz, buf_b.dc, gru.input_size)  # (F10)
+    kernel.backward(
+        gru.vector, buf.c, buf.gates, buf.rc, dlast, dstates, dz, buf_b.dc, buf_b.kept, gru.input_size
+    )  # (F10)
     if kernel.few(len(buf.rc) * buf.rc.shape[1]):
         kernel.weight_gradients(buf.c, buf.rc, buf.x1, dz, gru.gradient)  # (dGW) (F1) (F2) (F5)
     else:
@@ -77,6 +79,7 @@ class BackwardBuffers:
 
     dz: Array
     dc: Array
+    kept: Array
     dx: Array
     dx_part: Array
 
@@ -87,6 +90,7 @@ def new_backward_buffers(gru: Recurrent, T: int, B: int) -> BackwardBuffers:
     return BackwardBuffers(
         dz=empty(3, T, B, H),  # dz_u, dz_r and dz_c
         dc=empty(B, H),  # gradient of c_0
+        kept=empty(B, H),
         dx=empty(T, B, D),
         dx_part=empty(T, B, D),
     )

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import checks, replay
 from .backend import Array, Backend, get_backend
 from .gru import GRU
 from .layer import Flat, join
 from .linear import Linear
 from .loss import SoftmaxCrossEntropy
 from .recurrent import Recurrent
+from .replay import Replay
 from .rnn import RNN
 
 CELLS: dict[str, type[Recurrent[Any, Any]]] = {"gru": GRU, "rnn": RNN}
@@ -67,6 +68,8 @@ class SequenceClassifier(Flat):
         self.vector, self.gradient = joined.vector, joined.gradient
         self.params, self.grads = joined.params, joined.grads
         self._loss_is_latest = False
+        self._replay: Replay | None = None  # what has computed the latest loss, if not the layers one by one
+        self._replays: dict[Any, Replay] = {}
         self._arguments = input_size, hidden_size, num_classes, cell, self.backend, self.dtype
 
     def loss(self, x: Any, y: Any, lengths: Any = None, weights: Any = None) -> Array:
@@ -97,8 +100,10 @@ class SequenceClassifier(Flat):
         """
         if not self._loss_is_latest:
             raise RuntimeError("backward was called without a loss just before it; call loss(x, y) first")
-        dlast = self.linear._backward(self.criterion._backward())
-        self.cell._backward(dlast, None, need_dx=False)
+        if self._replay is None:
+            self._backward()
+        else:
+            self._replay.backward(self)
 
     def loss_and_gradient(self, x: Any, y: Any, lengths: Any = None, weights: Any = None) -> Array:
         """Return what `loss` returns, and fill `grads` as `backward` does; a large batch goes in parts (F14).
@@ -167,9 +172,16 @@ class SequenceClassifier(Flat):
         return x, ended, y, weights
 
     def _loss(self, x: Array, ended: Array | None, y: Array, weights: Array | None) -> Array:
-        loss = self.criterion._forward(self._forward(x, ended), y, weights)
         self._loss_is_latest = True
-        return loss
+        self._replay = None if ended is not None or weights is not None else replay.of(self, x, y)
+        return self._loss_by_layers(x, ended, y, weights) if self._replay is None else self._replay.loss(self, x, y)
+
+    def _loss_by_layers(self, x: Array, ended: Array | None, y: Array, weights: Array | None) -> Array:
+        return self.criterion._forward(self._forward(x, ended), y, weights)
+
+    def _backward(self) -> None:
+        dlast = self.linear._backward(self.criterion._backward())
+        self.cell._backward(dlast, None, need_dx=False)
 
     def _check(self, x: Any, lengths: Any) -> tuple[Array, Array | None]:
         return self.cell._sequences(x, lengths, "B", "T")

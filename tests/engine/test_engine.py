@@ -99,7 +99,7 @@ class PersistentInNumPy:
             c[t + 1] = gamma_u[t] * c_tilde[t] + (1 - gamma_u[t]) * c[t]
 
     @staticmethod
-    def backward(W, c, gates, rc, dlast, dstates, dz, dc, D):
+    def backward(W, c, gates, rc, dlast, dstates, dz, dc, kept, D):
         H = rc.shape[2]
         p = dict(zip(("W_u", "W_r", "W_c"), W.reshape(3, H + D + 1, H)[:, :H], strict=True))
         dc[...] = 0 if dlast is None else dlast

@@ -128,12 +128,12 @@ def worst_of_products(code, T=2, B=33, D=2, H=34, K=3):
         W_, x_, dlast_, dstates_, block_, dy_ = (guarded(a, guards) for a in (W, x, dlast, dstates, block, dy))
         shapes = [(T, B, D + 1), (3, T, B, H), (T, B, H), (3, T, B, H), (B, H), (B, H), W.shape]
         x1, gates, rc, dz, kept, dc, dW = (guarded(np.full(shape, np.nan), guards) for shape in shapes)
-        c = guarded(np.concatenate([c_0[None], np.full((T, B, H), np.nan)]), guards)
+        c, c_0_ = guarded(np.full((T + 1, B, H), np.nan), guards), guarded(c_0, guards)
         y, dh, dblock = (guarded(np.full(shape, np.nan), guards) for shape in [(B, K), (B, H), (H + 1, K)])
         with switched(kernels, order, fault):
             run("gru_inputs", 3 * tiles(T * B, H), x_, W_, x1, gates, T, B, D, H, B * D, D)
             for t in range(T):
-                run("gru_gates", 2 * tiles(B, H), W_, c, gates, rc, t, T, B, D, H)
+                run("gru_gates", 2 * tiles(B, H), W_, c_0_, c, gates, rc, t, T, B, D, H)
                 run("gru_memory", tiles(B, H), W_, c, gates, rc, t, T, B, D, H)
             run("affine", tiles(B, K), c[-1], block_, y, B, H, K)
             run("affine_backward", tiles(B, H) + tiles(H + 1, K), dy_, c[-1], block_, dh, dblock, B, H, K)

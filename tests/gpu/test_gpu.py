@@ -23,6 +23,7 @@ from helpers import CELLS, ROOT, randomise, relative
 
 import minigru
 from minigru import gradcheck
+from minigru.engine import replay
 from minigru.gradcheck import cases
 
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}
@@ -168,6 +169,43 @@ def test_a_hundred_steps_of_training_have_the_same_losses(cell, either, rng):
             adam.step()
     assert losses[0] == pytest.approx(losses[1], rel=TOLERANCE["float32"])
     assert losses[0][-1] < 0.9 * losses[0][0]
+
+
+def steps_of_all_kinds(device, H=6):
+    """Return all numbers of training steps whose batches change in every way, as one list of host arrays."""
+    rng, results = np.random.default_rng(0), []
+    model = minigru.SequenceClassifier(4, H, 3, backend=device, dtype="float64")
+    adam = minigru.Adam(model)
+
+    def step(B, T, dtype="float64", lengths=None, order=(0, 1)):
+        x = device.to_device(rng.random((T, B, 4)).transpose(*order, 2).astype(dtype, "C"))
+        y = device.to_device(rng.integers(3, size=B))
+        loss = model.loss(x if order == (1, 0) else x.transpose(1, 0, 2), y, lengths)
+        between = [model.cell.backward(rng.random((B, H)))[1], model.linear.backward(rng.random((B, 3)))]
+        model.backward()
+        adam.step()
+        results.extend(device.to_host(array).copy() for array in (loss, *between, model.gradient, model.vector))
+
+    for B, T in [(3, 5), (3, 5), (2, 5), (3, 5), (3, 2), (3, 5), (1, 1), (5, 1), (6, 1), (7, 1), (3, 5)]:
+        step(B, T)
+    for dtype in ("float32", "float32", "float64"):
+        step(3, 5, dtype)
+    step(3, 5, lengths=[2, 5, 1])
+    step(3, 5)
+    step(3, 5, order=(1, 0))
+    model.cell.forward(rng.random((5, 3, 4)), rng.random((3, H)))
+    step(3, 5)
+    joined = minigru.join({"a": model.linear, "b": model.cell})  # the layers have other vectors from here on
+    adam.owner, model.vector, model.gradient = joined, joined.vector, joined.gradient
+    step(3, 5)
+    return results
+
+
+def test_a_recorded_step_has_the_bits_of_the_layers(either, monkeypatch):
+    recorded = steps_of_all_kinds(either)
+    monkeypatch.setattr(replay, "of", lambda *batch: None)
+    for found, expected in zip(recorded, steps_of_all_kinds(either), strict=True):
+        assert np.array_equal(found, expected)
 
 
 def test_two_sizes_in_turn_and_gradients_at_every_state_or_at_the_last(either, rng):

@@ -1,11 +1,13 @@
-"""Compiles and launches the kernels written in CUDA C++."""
+"""Compiles, launches and records the kernels written in CUDA C++."""
 
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, partial
 from importlib import resources
-from threading import get_ident
 from typing import Any
 
 import cupy
@@ -38,41 +40,70 @@ def _module(file: str, **macros: str | int) -> cupy.RawModule:
     return cupy.RawModule(code=source, options=options)
 
 
-class Launch:
-    """Launches one kernel: what does not change from launch to launch is packed once.
+def launch(
+    kernel: cupy.RawKernel,
+    blocks: int,
+    threads: int,
+    arrays: tuple[cupy.ndarray | None, ...],
+    numbers: tuple[np.generic, ...],
+) -> None:
+    """Launch a kernel, whose parameters are its arrays, None for a null pointer, and then its numbers."""
+    kernel((blocks,), (threads,), (*arrays, *numbers))
+    if _local.calls is not None:
+        _local.calls.append((kernel, blocks, threads, arrays, numbers))
 
-    A small training step takes the host longer than the device, and most of the host's time would be the packing.
+
+class _Local(threading.local):
+    calls: list[tuple[Any, ...]] | None = None  # the arguments of `launch`, while this thread records them
+
+
+_local = _Local()
+
+
+@contextmanager
+def recorded() -> Iterator[list[tuple[Any, ...]]]:
+    """Collect what this thread launches within the block."""
+    calls: list[tuple[Any, ...]] = []
+    _local.calls = calls
+    try:
+        yield calls
+    finally:
+        _local.calls = None
+
+
+class Recording:
+    """Launches, packed once as the driver takes them; each call repeats them with other arrays in some places.
 
     Parameters
     ----------
-    kernel : takes its arrays first, then its numbers
-    blocks, threads : of the grid
-    arrays : how many
-    numbers : NumPy scalars
+    calls : from `recorded`
+    given : the arrays in whose places a call puts others
+
+    Attributes
+    ----------
+    complete : whether each of the given arrays was an argument
     """
 
-    def __init__(self, kernel: cupy.RawKernel, blocks: int, threads: int, arrays: int, *numbers: np.generic) -> None:
-        cupy.cuda.runtime.free(0)  # the driver needs a context of this thread, which a call of the runtime makes
-        self._pointers = (ctypes.c_int64 * arrays)()
-        as_ctypes: Any = np.ctypeslib.as_ctypes_type
-        self._numbers = [as_ctypes(type(number))(number) for number in numbers]
-        places = [ctypes.addressof(self._pointers) + 8 * n for n in range(arrays)]
-        places += [ctypes.addressof(number) for number in self._numbers]
-        self._places = (ctypes.c_void_p * len(places))(*places)
-        self._kernel = kernel.kernel  # keeps the code on the device
-        self._launch = partial(cupy.cuda.driver.launchKernel, self._kernel.ptr, blocks, 1, 1, threads, 1, 1, 0)
+    def __init__(self, calls: list[tuple[Any, ...]], *given: cupy.ndarray) -> None:
+        self._held: list[Any] = [calls]  # what the addresses point to
+        self._launches = []
+        self._places: list[list[Any]] = [[] for _ in given]
+        for kernel, blocks, threads, arrays, numbers in calls:
+            pointers = [ctypes.c_void_p(None if array is None else array.data.ptr) for array in arrays]
+            values = [*pointers, *(np.ctypeslib.as_ctypes_type(type(number))(number) for number in numbers)]
+            addresses = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
+            self._held += [values, addresses]
+            start = partial(cupy.cuda.driver.launchKernel, kernel.kernel.ptr, blocks, 1, 1, threads, 1, 1, 0)
+            self._launches.append((start, ctypes.addressof(addresses)))
+            for places, array in zip(self._places, given, strict=True):
+                places += [pointer for pointer in pointers if pointer.value == array.data.ptr]
+        self.complete = all(self._places)
 
-    def set(self, *values: float) -> None:
-        """Replace the first numbers."""
-        for number, value in zip(self._numbers, values, strict=False):
-            number.value = value
-
-    def __call__(self, *arrays: cupy.ndarray | None) -> None:
-        """Launch the kernel with these arrays, None for a null pointer."""
-        self._pointers[:] = [0 if array is None else array.data.ptr for array in arrays]
-        self._launch(cupy.cuda.get_current_stream().ptr, ctypes.addressof(self._places), 0)
-
-
-def here() -> tuple[int, int]:
-    """Return the device and the thread, for which a `Launch` is made: two threads must not pack at the same time."""
-    return cupy.cuda.runtime.getDevice(), get_ident()
+    def __call__(self, *arrays: cupy.ndarray) -> None:
+        """Launch everything again, with these arrays in the places of the given ones."""
+        for places, array in zip(self._places, arrays, strict=True):
+            for place in places:
+                place.value = array.data.ptr
+        stream = cupy.cuda.get_current_stream().ptr
+        for start, addresses in self._launches:
+            start(stream, addresses, 0)

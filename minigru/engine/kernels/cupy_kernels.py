@@ -9,7 +9,7 @@ holds on entry. `minigru.engine.kernels.gru_persistent` runs all steps of a GRU 
 from __future__ import annotations
 
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cupy
 import numpy as np
@@ -155,16 +155,16 @@ def softmax_cross_entropy(
 ) -> Array:
     """Return the mean cross-entropy, on the device, and compute dlogits."""
     loss = cupy.ndarray((), logits.dtype)
-    launch = _loss(logits.dtype, labels.dtype, *logits.shape, *cuda.here())
-    launch(logits, cupy.ascontiguousarray(labels), share, dlogits, loss)  # (S1) (S2) (S3) (dS)
+    arrays = (logits, cupy.ascontiguousarray(labels), share, dlogits, loss)
+    sizes = tuple(map(np.int32, logits.shape))
+    cuda.launch(_loss(logits.dtype, labels.dtype), 1, THREADS, arrays, sizes)  # (S1) (S2) (S3) (dS)
     return loss
 
 
 @cache
-def _loss(real: np.dtype, label: np.dtype, B: int, K: int, device: int, thread: int) -> cuda.Launch:
+def _loss(real: np.dtype, label: np.dtype) -> Any:
     macros = {"REAL": real.name, "LABEL": label.name, "THREADS": THREADS}
-    kernel = cuda.kernel("softmax_cross_entropy", "softmax_cross_entropy", **macros)
-    return cuda.Launch(kernel, 1, THREADS, 5, np.int32(B), np.int32(K))
+    return cuda.kernel("softmax_cross_entropy", "softmax_cross_entropy", **macros)
 
 
 def adam(
@@ -181,13 +181,12 @@ def adam(
     correction2: float,
 ) -> None:
     """Take one step of Adam over the flat vector."""
-    launch = _adam(theta.dtype, theta.size, *cuda.here())
     # Python subtracts and divides in float64 and then rounds to REAL: in float32, 1 - 0.999 would be off by 1e-5.
-    launch.set(beta1, 1 - beta1, beta2, 1 - beta2, correction2, eps, lr / correction1)
-    launch(g, theta, m, v)
+    coefficients = (beta1, 1 - beta1, beta2, 1 - beta2, correction2, eps, lr / correction1)
+    numbers = (*np.array(coefficients, theta.dtype), np.int64(theta.size))
+    cuda.launch(_adam(theta.dtype), -(-theta.size // THREADS), THREADS, (g, theta, m, v), numbers)
 
 
 @cache
-def _adam(real: np.dtype, N: int, device: int, thread: int) -> cuda.Launch:
-    kernel, coefficients = cuda.kernel("adam", "adam", REAL=real.name), np.zeros(7, real)
-    return cuda.Launch(kernel, -(-N // THREADS), THREADS, 4, *coefficients, np.int64(N))
+def _adam(real: np.dtype) -> Any:
+    return cuda.kernel("adam", "adam", REAL=real.name)

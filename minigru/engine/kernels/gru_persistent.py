@@ -6,8 +6,8 @@ recurrence reads the H rows that meet the memory. c is (T + 1, B, H), and rc (T,
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import cupy
 import numpy as np
@@ -60,18 +60,20 @@ def backward(
     dstates: Array | None,
     dz: Array,
     dc: Array,
+    kept: Array,
     D: int,
 ) -> None:
     """Run all steps backward, (dG4) to (dG1), and fill dz (3, T, B, H): dz_u, dz_r and dz_c.
 
     dlast (B, H) and dstates are the gradients of the last memory and of every memory from outside the recurrence, None
-    for zeros. dc (B, H) holds the gradient of the initial memory on return.
+    for zeros. dc (B, H) holds the gradient of the initial memory on return. kept (B, H) holds what goes from one launch
+    to the next.
     """
     dlast, dstates = _contiguous(dlast, c.dtype), _contiguous(dstates, c.dtype)
     if _is_persistent(rc):
         _launch("gru_backward", rc, D, (W, c, gates, rc, dlast, dstates, dz, dc))
     else:
-        gru_steps.backward(W, c, gates, rc, dlast, dstates, dz, dc, D)
+        gru_steps.backward(W, c, gates, rc, dlast, dstates, dz, dc, kept, D)
 
 
 def _contiguous(array: Array | None, dtype: np.dtype) -> Array | None:
@@ -83,11 +85,13 @@ def _is_persistent(rc: Array) -> bool:
 
 
 def _launch(name: str, rc: Array, D: int, arrays: tuple[Array | None, ...]) -> None:
-    _made(name, rc.dtype, *rc.shape, D, *cuda.here())(*arrays)
+    T, B, H = rc.shape
+    kernel, blocks, threads = _made(name, rc.dtype, B, H, cupy.cuda.runtime.getDevice())
+    cuda.launch(kernel, blocks, threads, arrays, (*map(np.int32, (T, B, D, H)), np.int64(T * B * H)))
 
 
-@cache
-def _made(name: str, dtype: np.dtype, T: int, B: int, H: int, D: int, device: int, thread: int) -> cuda.Launch:
+@lru_cache(4096)
+def _made(name: str, dtype: np.dtype, B: int, H: int, device: int) -> tuple[Any, int, int]:
     tile = ROWS * COLUMNS
     width = -(-H // tile) * tile
     threads = width * width // tile
@@ -96,5 +100,4 @@ def _made(name: str, dtype: np.dtype, T: int, B: int, H: int, D: int, device: in
     rounds = -(-B // (processors * (threads // width)))
     samples = -(-B // (processors * rounds))
     macros = {"REAL": dtype.name, "ROWS": ROWS, "COLUMNS": COLUMNS, "WIDTH": width, "SAMPLES": samples}
-    kernel, arrays = cuda.kernel("gru_persistent", name, **macros), {"gru_forward": 5, "gru_backward": 8}[name]
-    return cuda.Launch(kernel, -(-B // samples), threads, arrays, *map(np.int32, (T, B, D, H)), np.int64(T * B * H))
+    return cuda.kernel("gru_persistent", name, **macros), -(-B // samples), threads

@@ -9,20 +9,17 @@ from typing import TypeAlias
 
 import cupy
 
-from . import cuda
-from .products import made
+from .products import launch
 
 Array: TypeAlias = "cupy.ndarray"
 
 
 def forward(W: Array, c_0: Array | None, c: Array, gates: Array, rc: Array, D: int) -> None:
     """Run all steps forward, (G1) to (G4)."""
-    (T, B, H), here = rc.shape, cuda.here()
-    c[0] = 0 if c_0 is None else c_0
+    T, B, H = rc.shape
     for t in range(T):
-        sizes = t, T, B, D, H
-        made("gru_gates", rc.dtype, sizes, *here)(W, c, gates, rc)  # (G1) (G2) (G3)
-        made("gru_memory", rc.dtype, sizes, *here)(W, c, gates, rc)  # (G3) (G4)
+        launch("gru_gates", (W, c_0, c, gates, rc), (t, T, B, D, H))  # (G1) (G2) (G3)
+        launch("gru_memory", (W, c, gates, rc), (t, T, B, D, H))  # (G3) (G4)
 
 
 def backward(
@@ -34,14 +31,13 @@ def backward(
     dstates: Array | None,
     dz: Array,
     dc: Array,
+    kept: Array,
     D: int,
 ) -> None:
     """Run all steps backward, (dG4) to (dG1)."""
-    (T, B, H), here = rc.shape, cuda.here()
-    dc_next, kept = dlast, cupy.empty(dc.shape, dc.dtype)
+    (T, B, H), dc_next = rc.shape, dlast
     for t in reversed(range(T)):
         sizes = t, T, B, D, H
-        through_candidate = made("gru_candidate_backward", rc.dtype, sizes, *here)
-        through_candidate(W, c, gates, rc, dc_next, dstates, dz, kept)  # (dG4) (dG3) (dG2)
-        made("gru_gates_backward", rc.dtype, sizes, *here)(W, dz, kept, dc)  # (dG2) (dG1)
+        launch("gru_candidate_backward", (W, c, gates, rc, dc_next, dstates, dz, kept), sizes)  # (dG4) (dG3) (dG2)
+        launch("gru_gates_backward", (W, dz, kept, dc), sizes)  # (dG2) (dG1)
         dc_next = dc

@@ -17,6 +17,7 @@ struct Pieces {
 // neighbours.
 enum Neighbours { ALONG, BESIDE };
 
+// Of the n-th number of a piece that this thread loads: which term of the sum it belongs to, and which row or column.
 template <Neighbours WHERE>
 __device__ int term(int n)
 {
@@ -31,6 +32,7 @@ __device__ int line(int n)
     return WHERE == ALONG ? m / DEPTH : m % SIDE;
 }
 
+// Into how many tiles a length is divided.
 __device__ int parts(int length)
 {
     return (length + SIDE - 1) / SIDE;
@@ -41,13 +43,13 @@ __device__ long long at(int row, int width, int column)
     return (long long)row * width + column;
 }
 
-// Compute one tile of a product with this many rows and columns: sums of `terms` terms left(i, k) * right(k, j), each of
-// them handed to done(i, j, sum).
+// Compute one tile of a product with this many rows and columns. Each element is a sum of `terms` terms, left(i, k) *
+// right(k, j), and is handed to done(i, j, sum).
 template <Neighbours LEFT, Neighbours RIGHT, typename Left, typename Right, typename Done>
 __device__ void product(Pieces& pieces, int tile, int rows, int terms, int columns, Left left, Right right, Done done)
 {
     const int i_0 = tile / parts(columns) * SIDE, j_0 = tile % parts(columns) * SIDE;
-    const int y = threadIdx.x / ACROSS, x = threadIdx.x % ACROSS;
+    const int row = threadIdx.x / ACROSS, column = threadIdx.x % ACROSS;  // of this thread's first element
     REAL sum[EACH][EACH] = {}, next_left[LOADS], next_right[LOADS];
     const auto load = [&](int k_0) {
 #pragma unroll
@@ -75,14 +77,14 @@ __device__ void product(Pieces& pieces, int tile, int rows, int terms, int colum
             for (int a = 0; a < EACH; ++a)
 #pragma unroll
                 for (int b = 0; b < EACH; ++b)
-                    sum[a][b] += pieces.left[k][y + a * ACROSS] * pieces.right[k][x + b * ACROSS];
+                    sum[a][b] += pieces.left[k][row + a * ACROSS] * pieces.right[k][column + b * ACROSS];
         __syncthreads();
     }
 #pragma unroll
     for (int a = 0; a < EACH; ++a)
 #pragma unroll
         for (int b = 0; b < EACH; ++b) {
-            const int i = i_0 + y + a * ACROSS, j = j_0 + x + b * ACROSS;
+            const int i = i_0 + row + a * ACROSS, j = j_0 + column + b * ACROSS;
             if (i < rows && j < columns)
                 done(i, j, sum[a][b]);
         }
@@ -166,7 +168,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_inputs(
         });
 }
 
-// The gradient of each weight block, a third of the blocks for each: [c_prev, x, 1] or [rc, x, 1], transposed, times dz.
+// The gradients of the weight blocks, a third of the blocks for each: [c_prev, x, 1], for W_c [rc, x, 1], transposed,
+// times dz.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_weight_gradients(
     const REAL* c, const REAL* rc, const REAL* x1,  // (T + 1, B, H), (T, B, H) and (T, B, D + 1)
     const REAL* dz,                                 // (3, T, B, H)
@@ -189,23 +192,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_weight_gradients(
 
 // Step t forward, first launch: both gates, half of the blocks for each. Arrays are those of gru_persistent.cu.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_gates(
-    const REAL* W, const REAL* c, REAL* gates, REAL* rc, int t, int T, int B, int D, int H)
+    const REAL* W, const REAL* c_0, REAL* c, REAL* gates, REAL* rc, int t, int T, int B, int D, int H)
 {
     __shared__ Pieces pieces;
     const int tiles = parts(B) * parts(H), gate = blockIdx.x / tiles;
     const long long start = (long long)t * B * H;
     const REAL* U = W + (H + D + 1LL) * gate * H;
+    const auto c_prev = [&](long long n) { return t > 0 ? c[start + n] : c_0 ? c_0[n] : 0; };
     REAL* gamma = gates + (long long)gate * T * B * H;
     product<ALONG, BESIDE>(
         pieces, blockIdx.x % tiles, B, H, H,
-        [&](int b, int k) { return c[start + at(b, H, k)]; },
+        [&](int b, int k) { return c_prev(at(b, H, k)); },
         [&](int k, int j) { return U[at(k, H, j)]; },
         [&](int b, int j, REAL sum) {
-            const long long i = start + at(b, H, j);
+            const long long n = at(b, H, j), i = start + n;
             const REAL z = gamma[i] + sum;
             gamma[i] = sigmoid(z);  // (G1) (G2)
             if (gate == 1)
-                rc[i] = gamma[i] * c[i];  // (G3)
+                rc[i] = gamma[i] * c_prev(n);  // (G3)
+            else if (t == 0)
+                c[n] = c_prev(n);
         });
 }
 

@@ -7,8 +7,8 @@ and the other kernels of a step have to wait for it. Arrays are C-contiguous and
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias, cast
 
 import cupy
 import numpy as np
@@ -23,13 +23,13 @@ THREADS, SIDE = 256, 32  # of a block; rows and columns of the tile that it comp
 def affine(y: Array, x: Array, block: Array) -> None:
     """Compute y (B, m) from x (B, n) and the weight block (n + 1, m), whose last row is b."""
     (B, n), m = x.shape, y.shape[1]
-    made("affine", x.dtype, (B, n, m), *cuda.here())(x, block, y)  # (L1)
+    launch("affine", (x, block, y), (B, n, m))  # (L1)
 
 
 def affine_backward(dx: Array, dblock: Array, dy: Array, x: Array, block: Array) -> None:
     """Go from dy (B, m) back to x (B, n), and to the weight block (n + 1, m)."""
     (B, n), m = x.shape, dy.shape[1]
-    made("affine_backward", x.dtype, (B, n, m), *cuda.here())(dy, x, block, dx, dblock)  # (dL1)
+    launch("affine_backward", (dy, x, block, dx, dblock), (B, n, m))  # (dL1)
 
 
 def inputs(x: Array, W: Array, x1: Array, z: Array) -> None:
@@ -44,36 +44,38 @@ def inputs(x: Array, W: Array, x1: Array, z: Array) -> None:
         x = cupy.ascontiguousarray(x, z.dtype)
         step, sample, _ = x.strides
     sizes = T, B, D, H, step // size, sample // size
-    made("gru_inputs", z.dtype, sizes, *cuda.here())(x, W, x1, z)  # (F1) (F2) (F5)
+    launch("gru_inputs", (x, W, x1, z), sizes)  # (F1) (F2) (F5)
 
 
 def weight_gradients(c: Array, rc: Array, x1: Array, dz: Array, dW: Array) -> None:
     """Compute the gradients of the three weight blocks from dz (3, T, B, H)."""
     _, T, B, H = dz.shape
     sizes = T, B, x1.shape[2] - 1, H
-    made("gru_weight_gradients", dz.dtype, sizes, *cuda.here())(c, rc, x1, dz, dW)  # (dGW) (F2) (F5)
+    launch("gru_weight_gradients", (c, rc, x1, dz, dW), sizes)  # (dGW) (F2) (F5)
 
 
-@cache
-def made(name: str, dtype: np.dtype, sizes: tuple[int, ...], device: int, thread: int) -> cuda.Launch:
-    """Return the launch of a kernel of ``products.cu``, with a block for each tile."""
-    arrays, tiles = KERNELS[name]
-    kernel = cuda.kernel("products", name, REAL=dtype.name)
-    return cuda.Launch(kernel, tiles(*sizes), THREADS, arrays, *map(np.int32, sizes))
+def launch(name: str, arrays: tuple[Array | None, ...], sizes: tuple[int, ...]) -> None:
+    """Launch a kernel of ``products.cu``, a block for each tile; the first array is not None."""
+    kernel, tiles, numbers = _made(name, cast("Array", arrays[0]).dtype, sizes)
+    cuda.launch(kernel, tiles, THREADS, arrays, numbers)
+
+
+@lru_cache(4096)
+def _made(name: str, dtype: np.dtype, sizes: tuple[int, ...]) -> tuple[Any, int, tuple[np.int32, ...]]:
+    return cuda.kernel("products", name, REAL=dtype.name), TILES[name](*sizes), tuple(map(np.int32, sizes))
 
 
 def _tiles(rows: int, columns: int) -> int:
     return -(-rows // SIDE) * -(-columns // SIDE)
 
 
-# The number of arrays of each kernel, and its number of tiles.
-KERNELS: dict[str, tuple[int, Callable[..., int]]] = {
-    "affine": (3, lambda B, n, m: _tiles(B, m)),
-    "affine_backward": (5, lambda B, n, m: _tiles(B, n) + _tiles(n + 1, m)),
-    "gru_inputs": (4, lambda T, B, D, H, step, sample: 3 * _tiles(T * B, H)),
-    "gru_weight_gradients": (5, lambda T, B, D, H: 3 * _tiles(H + D + 1, H)),
-    "gru_gates": (4, lambda t, T, B, D, H: 2 * _tiles(B, H)),
-    "gru_memory": (4, lambda t, T, B, D, H: _tiles(B, H)),
-    "gru_candidate_backward": (8, lambda t, T, B, D, H: _tiles(B, H)),
-    "gru_gates_backward": (4, lambda t, T, B, D, H: _tiles(B, H)),
+TILES: dict[str, Callable[..., int]] = {  # of each kernel, from its sizes
+    "affine": lambda B, n, m: _tiles(B, m),
+    "affine_backward": lambda B, n, m: _tiles(B, n) + _tiles(n + 1, m),
+    "gru_inputs": lambda T, B, D, H, step, sample: 3 * _tiles(T * B, H),
+    "gru_weight_gradients": lambda T, B, D, H: 3 * _tiles(H + D + 1, H),
+    "gru_gates": lambda t, T, B, D, H: 2 * _tiles(B, H),
+    "gru_memory": lambda t, T, B, D, H: _tiles(B, H),
+    "gru_candidate_backward": lambda t, T, B, D, H: _tiles(B, H),
+    "gru_gates_backward": lambda t, T, B, D, H: _tiles(B, H),
 }
