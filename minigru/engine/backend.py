@@ -33,8 +33,8 @@ class Backend:
     name : "numpy" or "cupy"
     xp : the array library itself
     kernels : its module of `minigru.engine.kernels`
-    persistent : `minigru.engine.kernels.gru_persistent`, the recurrence of the GRU as one kernel, or None; with
-        ``dataclasses.replace(backend, persistent=None)`` the GRU runs step by step
+    persistent : `minigru.engine.kernels.gru_persistent`, the recurrence of the GRU as one kernel or in two launches per
+        time step, or None; with ``dataclasses.replace(backend, persistent=None)`` the GRU runs step by step
     cached_rows : steps times samples that a prediction works on at a time, so that its buffers stay in the cache
     cached_batch : samples that a training step works on at a time, for the same reason
     """

@@ -1,8 +1,9 @@
 """The persistent form of the GRU: one kernel computes the recurrence of all T steps (Diamos et al. 2016).
 
-The equations are those of `minigru.engine.gru`, whose other form goes step by step. The persistent kernel multiplies
-the memory alone, so each bracket is split in two (F1): ``[c_prev, x, 1] W = c_prev W[:H] + [x, 1] W[H:]``, where ``W``
-is the weight block of one gate. Each of the other products is one call for all steps.
+The equations are those of `minigru.engine.gru`, whose other form goes step by step. The recurrence, which is two
+launches per time step where H is too large for one kernel, multiplies the memory alone. So each bracket is split in two
+(F1): ``[c_prev, x, 1] W = c_prev W[:H] + [x, 1] W[H:]``, where ``W`` is the weight block of one gate. The other
+products are computed for all steps at once.
 """
 
 from __future__ import annotations

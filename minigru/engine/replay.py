@@ -1,9 +1,9 @@
-"""On a GPU: the launches of a training step, recorded once and then repeated.
+"""On a GPU: the launches of the loss and of the backward pass, recorded once and then repeated.
 
 A small step takes the host, which goes through all layers in Python, longer than the device. But for batches of one
 size the layers always launch the same kernels with the same arguments, apart from the addresses of the batch and of its
-loss. So the first step of a size goes through the layers, which are recorded, and every later one repeats the
-recording. The numbers are the same, bit for bit.
+loss. So the first batch of a size goes through the layers, which are recorded, and later ones repeat the recording. The
+numbers are the same, bit for bit.
 """
 
 from __future__ import annotations

@@ -188,11 +188,14 @@ def worst_of_loss(code, B=70, K=3, threads=32):
     module = cuda_on_cpu.RawModule(code, options)
 
     def worst(order=0, fault=-1):
-        dlogits, loss = np.full((B, K), np.nan), np.array(np.nan)
+        guards = []
+        dlogits, loss = guarded(np.full((B, K), np.nan), guards), guarded(np.array(np.nan), guards)
         with switched(module, order, fault):
-            arguments = (logits, labels, w / B, dlogits, loss, np.int32(B), np.int32(K))
+            arrays = (guarded(logits, guards), labels, guarded(w / B, guards), dlogits, loss)
+            arguments = (*arrays, np.int32(B), np.int32(K))
             module.get_function("softmax_cross_entropy")((1,), (threads,), arguments)
-        return np.max([relative(loss, expected), relative(dlogits, reference.softmax_cross_entropy_backward(cache))])
+        wanted = {"loss": expected, "dlogits": reference.softmax_cross_entropy_backward(cache)}
+        return worst_error({"loss": loss, "dlogits": dlogits}, wanted, guards)
 
     return worst
 

@@ -3,7 +3,7 @@
 The functions, their arguments and their meaning are those of `minigru.engine.kernels.numpy_kernels`. A kernel keeps its
 intermediate results in registers, so it leaves ``scratch`` untouched, and the loss leaves log_p, p and y untouched.
 T in the source of a kernel is its floating point type. Where an argument changes its meaning, an alias names what it
-holds on entry. `minigru.engine.kernels.gru_persistent` runs all steps of a GRU as one kernel.
+holds on entry. `minigru.engine.kernels.gru_persistent` runs all steps of a GRU as one kernel, or each in two launches.
 """
 
 from __future__ import annotations

@@ -38,6 +38,6 @@ def backward(
     (T, B, H), dc_next = rc.shape, dlast
     for t in reversed(range(T)):
         sizes = t, T, B, D, H
-        launch("gru_candidate_backward", (W, c, gates, rc, dc_next, dstates, dz, kept), sizes)  # (dG4) (dG3) (dG2)
+        launch("gru_candidate_backward", (W, c, gates, rc, dc_next, dstates, dz, kept), sizes)  # (dG4) to (dG1)
         launch("gru_gates_backward", (W, dz, kept, dc), sizes)  # (dG2) (dG1)
         dc_next = dc
