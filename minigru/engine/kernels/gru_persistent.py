@@ -13,9 +13,8 @@ import cupy
 import numpy as np
 
 from . import cuda, gru_steps
-from .products import inputs, weight_gradients
-
-__all__ = ["backward", "few", "fits", "forward", "inputs", "weight_gradients"]
+from .products import inputs as inputs
+from .products import weight_gradients as weight_gradients
 
 Array: TypeAlias = "cupy.ndarray"
 
