@@ -122,7 +122,9 @@ def parameters(code: str) -> dict[str, list[tuple[str, bool]]]:
     code = re.sub(r"//[^\n]*", "", code)
     found = {}
     for name, declared in re.findall(r"__global__ void (?:__launch_bounds__\([\w, ]+\) )?(\w+)\(([^)]*)\)", code):
-        found[name] = [(re.sub(r"\bconst\b|\*|\w+$", "", p.strip()).strip(), "*" in p) for p in declared.split(",")]
+        found[name] = [
+            (re.sub(r"\bconst\b|__restrict__|\*|\w+$", "", p.strip()).strip(), "*" in p) for p in declared.split(",")
+        ]
     return found
 
 

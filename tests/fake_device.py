@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
@@ -25,6 +26,7 @@ from minigru import Backend, get_backend
 
 BANNER = "fake device: these tests ran on NumPy behind CuPy's refusals; no GPU code ran"
 KERNEL_MODULES = ("cupy_kernels", "cuda", "gru_persistent", "gru_steps", "products")
+STREAM = 7  # the current one
 PROCESSORS = 4  # multiprocessors of the fake device
 free = 1 << 36  # bytes of its global memory
 used = False
@@ -40,7 +42,7 @@ class Launch(NamedTuple):
 
 
 launches: list[Launch] = []
-pointers: dict[int, np.ndarray] = {}  # the arrays whose addresses were asked for
+pointers: dict[int, weakref.ref[np.ndarray]] = {}  # the arrays whose addresses were asked for
 
 
 def _nan(shape: Any, dtype: Any) -> np.ndarray:
@@ -69,7 +71,7 @@ class FakeArray:
 
     @property
     def data(self) -> SimpleNamespace:
-        pointers[self._host.ctypes.data] = self._host
+        pointers[self._host.ctypes.data] = weakref.ref(self._host)
         return SimpleNamespace(ptr=self._host.ctypes.data)
 
     def get(self) -> np.ndarray:
@@ -163,13 +165,15 @@ class RawModule(cuda_on_cpu.RawModule):
 def launch_kernel(function: int, blocks: int, *args: int) -> None:
     """Run a kernel as the driver does, from the addresses of its arguments; refuse what it would misread."""
     module, name = functions[function]
-    threads, addresses = args[2], args[-2]
+    threads, stream, addresses = args[2], *args[-3:-1]
+    assert stream == STREAM
     launches.append(Launch(name, blocks, threads))
     places = (ctypes.c_void_p * len(module.parameters[name])).from_address(addresses)
     for n, (C_type, is_pointer) in enumerate(module.parameters[name]):
         pointer = ctypes.c_void_p.from_address(places[n]).value if is_pointer else None
         if pointer is not None:
-            array = pointers[pointer]
+            array = pointers[pointer]()
+            assert array is not None, "the memory was freed"
             assert array.dtype == cuda_on_cpu.DTYPES[module.macros.get(C_type, C_type)]
             assert array.flags.c_contiguous or (name, n) in cuda_on_cpu.WITH_STRIDES
     module.run(name, blocks, threads, places)
@@ -192,7 +196,7 @@ class Module(ModuleType):
             runtimeGetVersion=lambda: 0,
         ),
         driver=SimpleNamespace(launchKernel=launch_kernel),
-        get_current_stream=lambda: SimpleNamespace(ptr=0),
+        get_current_stream=lambda: SimpleNamespace(ptr=STREAM),
     )
 
     def __getattr__(self, name: str) -> Any:

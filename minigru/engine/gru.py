@@ -49,21 +49,21 @@ class GRU(Recurrent["Buffers | gru_persistent.Buffers", "BackwardBuffers | gru_p
     # Memory is kept at first, so that gradients reach far back (Jozefowicz et al. 2015, for the LSTM's forget gate).
     first_biases = MappingProxyType({"b_u": -1.0})
 
-    def _choose_form(self) -> Form[Any, Any]:
-        """Return the persistent form where the backend has its kernel for this H, otherwise the loops below."""
+    def _choose_form(self, B: int) -> Form[Any, Any]:
+        """Return the persistent form where the backend has its kernel for this size, otherwise the loops below."""
         kernel = self.backend.persistent
-        fits = kernel is not None and kernel.fits(self.hidden_size, self.dtype)
+        fits = kernel is not None and kernel.fits(self.hidden_size, B, self.dtype)
         return gru_persistent.FORM if fits else STEP_BY_STEP
 
     def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Buffers | gru_persistent.Buffers:
-        buf = self._buffers_for(*x.shape[:2])
+        form, buf = self._buffers_for(*x.shape[:2])
         closed = None if ended is None else self.backend.xp.where(ended, -np.inf, 0).astype(self.dtype)
-        self._form.forward(self, buf, x, c_0, closed)
+        form.forward(self, buf, x, c_0, closed)
         return buf
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
-        buf, buf_b = self._latest_buffers()
-        self._form.backward(self, buf, buf_b, dlast, dstates)
+        form, buf, buf_b = self._latest_buffers()
+        form.backward(self, buf, buf_b, dlast, dstates)
         return (_input_gradient(self, buf_b) if need_dx else None), buf_b.dc
 
 

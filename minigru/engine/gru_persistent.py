@@ -19,12 +19,12 @@ def forward(gru: Recurrent, buf: Buffers, x: Array, c_0: Array | None, closed: A
     xp, kernel, H = gru.backend.xp, gru.backend.persistent, gru.hidden_size
     assert kernel is not None
     if kernel.few(len(x) * x.shape[1]):
-        kernel.inputs(x, gru.vector, buf.x1, buf.gates)  # (F1) (F2) (F5)
+        kernel.inputs(x, gru.vector, buf.x1, buf.gates)  # (F1) (F5)
     else:
         buf.x1[..., :-1] = x
         buf.x1[..., -1] = 1
         for W, z in zip(gru.blocks, buf.gates, strict=True):
-            xp.matmul(flat(buf.x1), W[H:], out=flat(z))  # (F1) (F2) (F5)
+            xp.matmul(flat(buf.x1), W[H:], out=flat(z))  # (F1) (F5)
     if closed is not None:
         z_u = buf.gates[0]
         xp.add(z_u, closed, out=z_u)  # (G6)

@@ -52,7 +52,7 @@ class Linear(Layer):
         self._x: Any = None  # and its input
 
     def forward(self, x: Any) -> Array:
-        """Return y (B, out_features) for x, array_like (B, in_features) of finite real numbers.
+        """Return ``y = x W + b`` (B, out_features) for x, array_like (B, in_features) of finite real numbers.
 
         Raises
         ------
@@ -63,7 +63,9 @@ class Linear(Layer):
         return self._forward(self.backend.xp.array(x, self.dtype, order="C")).copy()
 
     def backward(self, dy: Any) -> Array:
-        """Return dx (B, in_features) for dy, array_like (B, out_features); `grads` is overwritten.
+        """Return ``dx = dy W^T`` (B, in_features) for dy, array_like (B, out_features).
+
+        `grads` is overwritten: ``dW = x^T dy``, and db is the sum of dy over the samples.
 
         Raises
         ------

@@ -172,9 +172,11 @@ class SequenceClassifier(Flat):
         return x, ended, y, weights
 
     def _loss(self, x: Array, ended: Array | None, y: Array, weights: Array | None) -> Array:
-        self._loss_is_latest = True
+        self._loss_is_latest = False
         self._replay = None if ended is not None or weights is not None else replay.of(self, x, y)
-        return self._loss_by_layers(x, ended, y, weights) if self._replay is None else self._replay.loss(self, x, y)
+        loss = self._loss_by_layers(x, ended, y, weights) if self._replay is None else self._replay.loss(self, x, y)
+        self._loss_is_latest = True
+        return loss
 
     def _loss_by_layers(self, x: Array, ended: Array | None, y: Array, weights: Array | None) -> Array:
         return self.criterion._forward(self._forward(x, ended), y, weights)

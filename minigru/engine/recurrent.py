@@ -45,10 +45,11 @@ class Form(Generic[Fwd, Bwd]):
 
 @dataclass
 class Run(Generic[Fwd, Bwd]):
-    """The buffers of one (T, B)."""
+    """The form and the buffers of one (T, B)."""
 
     T: int
     B: int
+    form: Form[Fwd, Bwd]
     forward: Fwd
     backward: Bwd | None = None  # made by the first backward
 
@@ -81,7 +82,6 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
         for name, value in self.first_biases.items():
             self.params[name][...] = value
         self._arguments = D, H, self.backend, self.dtype
-        self._form = self._choose_form()
         self._transposed: list[Array] = []
         self._runs: dict[tuple[int, int], Run[Fwd, Bwd]] = {}
         self._ran: Run[Fwd, Bwd] | None = None  # the buffers of the latest forward
@@ -152,18 +152,22 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
             raise ValueError("lengths is given to an RNN, which has no gate to keep its state; expected None, or a GRU")
         return checks.sequences("x", x, lengths, (*order, self.input_size), self.backend, self.dtype)
 
-    def _buffers_for(self, T: int, B: int) -> Fwd:
-        """Return the buffers of this size, from now on those of the latest forward."""
-        self._ran = remember(self._runs, (T, B), lambda: Run(T, B, self._form.new_buffers(self, T, B)))
-        return self._ran.forward
+    def _buffers_for(self, T: int, B: int) -> tuple[Form[Fwd, Bwd], Fwd]:
+        """Return the form and the buffers of this size, from now on those of the latest forward."""
+        self._ran = remember(self._runs, (T, B), lambda: self._new_run(T, B))
+        return self._ran.form, self._ran.forward
 
-    def _latest_buffers(self) -> tuple[Fwd, Bwd]:
-        """Return the buffers of the latest forward, and those of its backward."""
+    def _new_run(self, T: int, B: int) -> Run[Fwd, Bwd]:
+        form = self._choose_form(B)
+        return Run(T, B, form, form.new_buffers(self, T, B))
+
+    def _latest_buffers(self) -> tuple[Form[Fwd, Bwd], Fwd, Bwd]:
+        """Return the form of the latest forward, its buffers, and those of its backward."""
         run = self._ran
         assert run is not None
         if run.backward is None:
-            run.backward = self._form.new_backward_buffers(self, run.T, run.B)
-        return run.forward, run.backward
+            run.backward = run.form.new_backward_buffers(self, run.T, run.B)
+        return run.form, run.forward, run.backward
 
     def _transposed_recurrent_weights(self) -> list[Array]:
         """Lay out the transposes of the rows that meet the memory: the loop multiplies by them T times."""
@@ -176,7 +180,7 @@ class Recurrent(Layer, Generic[Fwd, Bwd]):
     def _empty(self, *shape: int) -> Array:
         return self.backend.empty(shape, self.dtype)
 
-    def _choose_form(self) -> Form[Any, Any]:
+    def _choose_form(self, B: int) -> Form[Any, Any]:
         raise NotImplementedError
 
     def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Fwd:

@@ -1,14 +1,13 @@
 """On a GPU: the launches of the loss and of the backward pass, recorded once and then repeated.
 
 A small step takes the host, which goes through all layers in Python, longer than the device. But for batches of one
-size the layers always launch the same kernels with the same arguments, apart from the addresses of the batch and of its
-loss. So the first batch of a size goes through the layers, which are recorded, and later ones repeat the recording. The
-numbers are the same, bit for bit.
+size, up to the number of rows from which on cuBLAS multiplies, the layers always launch the same kernels with the same
+arguments, apart from the addresses of the batch and of its loss. So the second batch of a size is recorded while it
+goes through the layers, and later ones repeat the recording. The numbers are the same, bit for bit.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from . import gru_persistent
@@ -20,57 +19,70 @@ if TYPE_CHECKING:
 
 
 class Replay:
-    """The recorded loss of a model, for batches of one size, type and layout, and the recorded backward pass.
+    """What a model launches for batches of one size, type and layout.
 
     Attributes
     ----------
-    complete : whether all inputs were found in the recording; an input that had to be converted was not
+    seen : whether there has been such a batch
+    complete : whether all inputs are in the recording; an input that had to be converted is not
     """
 
-    def __init__(self, model: SequenceClassifier, x: Array, y: Array) -> None:
+    def __init__(self, model: SequenceClassifier) -> None:
         assert model.backend.persistent is not None
-        self._cuda = model.backend.persistent.cuda
-        self._vectors = model.cell.vector, model.linear.vector
-        with self._cuda.recorded() as calls:
-            self._first: Array | None = model._loss_by_layers(x, None, y, None)
-        self._like = self._first.shape, self._first.dtype
-        self._forward = self._cuda.Recording(calls, x, y, self._first)
+        self._kernel = model.backend.persistent
+        self._vectors = _vectors(model)
+        self._forward: Any = None  # recorded by the first loss, with the two that follow
+        self._like: tuple[Any, ...] = ()
+        self._ran: tuple[Any, ...] = ()
         self._backward: Any = None  # recorded by the first backward
-        self._ran = model.cell._ran, model.linear._ran, model.linear._x, model.criterion._ran
-        self.complete = self._forward.complete
+        self.seen, self.complete = False, True
 
     def is_of(self, model: SequenceClassifier) -> bool:
-        """Return whether the parameters are still where they were when this was recorded."""
-        return self._vectors[0] is model.cell.vector and self._vectors[1] is model.linear.vector
+        """Return whether parameters and gradients are still where they were when this was recorded."""
+        return all(a is b for a, b in zip(self._vectors, _vectors(model), strict=True))
 
     def loss(self, model: SequenceClassifier, x: Array, y: Array) -> Array:
         """Return the mean loss of a batch, as the layers would."""
-        if self._first is not None:  # of the batch that was recorded just now
-            loss, self._first = self._first, None
+        if self._forward is not None:
+            loss = model.backend.xp.ndarray(*self._like)
+            self._forward(x, y, loss)
+            self._restore(model)
             return loss
-        loss = model.backend.xp.ndarray(*self._like)
-        self._forward(x, y, loss)
-        model.cell._ran, model.linear._ran, model.linear._x, model.criterion._ran = self._ran
+        with self._kernel.recorded() as calls:
+            loss = model._loss_by_layers(x, None, y, None)
+        forward = self._kernel.Recording(calls, x, y, loss)
+        self._like, self.complete = (loss.shape, loss.dtype), forward.complete
+        self._ran = model.cell._ran, model.linear._ran, model.linear._x, model.criterion._ran
+        self._forward = forward
         return loss
 
     def backward(self, model: SequenceClassifier) -> None:
         """Fill the gradients of the latest loss."""
-        if self._backward is None:
-            with self._cuda.recorded() as calls:
-                model._backward()
-            self._backward = self._cuda.Recording(calls)
-        else:
+        if self._backward is not None:
             self._backward()
+            return
+        self._restore(model)  # a layer may have run on its own since the loss
+        with self._kernel.recorded() as calls:
+            model._backward()
+        self._backward = self._kernel.Recording(calls)
+
+    def _restore(self, model: SequenceClassifier) -> None:
+        """Let the layers go on from the latest loss, as if they had computed it."""
+        model.cell._ran, model.linear._ran, model.linear._x, model.criterion._ran = self._ran
 
 
 def of(model: SequenceClassifier, x: Array, y: Array) -> Replay | None:
-    """Return the recording for a batch like this, made now if it is new; None where the layers must run one by one."""
+    """Return the recording for a batch like this, or None where the layers must run one by one."""
     kernel, (B, T, _) = model.backend.persistent, x.shape
-    if model.cell._form is not gru_persistent.FORM or kernel is None or not kernel.few(T * B):
+    if kernel is None or not kernel.recordable(T, B) or model.cell._choose_form(B) is not gru_persistent.FORM:
         return None
-    key = x.shape, x.strides, x.dtype, y.strides, y.dtype, threading.get_ident()  # a thread launches in its own context
-    replay = remember(model._replays, key, lambda: Replay(model, x, y))
+    key = x.shape, x.strides, x.dtype, y.strides, y.dtype, kernel.here()
+    replay = remember(model._replays, key, lambda: Replay(model))
     if not replay.is_of(model):
-        del model._replays[key]
-        return of(model, x, y)
-    return replay if replay.complete else None
+        replay = model._replays[key] = Replay(model)
+    seen, replay.seen = replay.seen, True
+    return replay if seen and replay.complete else None
+
+
+def _vectors(model: SequenceClassifier) -> tuple[Array, ...]:
+    return model.cell.vector, model.cell.gradient, model.linear.vector, model.linear.gradient

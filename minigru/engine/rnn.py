@@ -35,17 +35,17 @@ class RNN(Recurrent["Buffers", "BackwardBuffers"]):
 
     letters = "a"
 
-    def _choose_form(self) -> Form[Buffers, BackwardBuffers]:
+    def _choose_form(self, B: int) -> Form[Buffers, BackwardBuffers]:
         return Form(new_buffers, new_backward_buffers, forward, backward)
 
     def _forward(self, x: Array, c_0: Array | None, ended: Array | None = None) -> Buffers:
-        buf = self._buffers_for(*x.shape[:2])
-        self._form.forward(self, buf, x, c_0, ended)
+        form, buf = self._buffers_for(*x.shape[:2])
+        form.forward(self, buf, x, c_0, ended)
         return buf
 
     def _backward(self, dlast: Array | None, dstates: Array | None, need_dx: bool) -> tuple[Array | None, Array]:
-        buf, buf_b = self._latest_buffers()
-        self._form.backward(self, buf, buf_b, dlast, dstates)
+        form, buf, buf_b = self._latest_buffers()
+        form.backward(self, buf, buf_b, dlast, dstates)
         return (_input_gradient(self, buf_b) if need_dx else None), buf_b.da
 
 

@@ -78,7 +78,7 @@ class PersistentInNumPy:
     """The interface of `minigru.engine.kernels.gru_persistent`, by the equations, for one size and dtype."""
 
     @staticmethod
-    def fits(H, dtype):
+    def fits(H, B, dtype):
         return (H, dtype) == (6, np.float64)
 
     @staticmethod

@@ -17,7 +17,7 @@ from minigru import reference
 
 needs_compiler = pytest.mark.skipif(cuda_on_cpu.missing is not None, reason=str(cuda_on_cpu.missing))
 ORDERS = range(4)
-TILE = ("-DROWS=16", "-DCOLUMNS=2")
+TILE, TILES = ("-DROWS=16", "-DCOLUMNS=2"), ("-DTHREADS=256", "-DSIDE=32")
 GRU, PRODUCTS, LOSS, ADAM = (
     resources.files(minigru.engine.kernels).joinpath(f"{name}.cu").read_text("utf-8")
     for name in ("gru_persistent", "products", "softmax_cross_entropy", "adam")
@@ -114,7 +114,7 @@ def worst_of_products(code, T=2, B=33, D=2, H=34, K=3):
     dh, grads = reference.linear_backward(dy, cache)
     dblock, x1 = np.vstack([grads["W"], grads["b"]]), np.dstack([x, np.ones((T, B))])
     expected |= {"y": y, "dh": dh, "dblock": dblock, "x1": x1}
-    kernels = cuda_on_cpu.RawModule(code, ("-DREAL=double",))
+    kernels = cuda_on_cpu.RawModule(code, ("-DREAL=double", *TILES))
 
     def tiles(rows, columns):
         return -(-rows // 32) * -(-columns // 32)
@@ -133,14 +133,14 @@ def worst_of_products(code, T=2, B=33, D=2, H=34, K=3):
         with switched(kernels, order, fault):
             run("gru_inputs", 3 * tiles(T * B, H), x_, W_, x1, gates, T, B, D, H, B * D, D)
             for t in range(T):
-                run("gru_gates", 2 * tiles(B, H), W_, c_0_, c, gates, rc, t, T, B, D, H)
-                run("gru_memory", tiles(B, H), W_, c, gates, rc, t, T, B, D, H)
+                run("gru_gates", 2 * tiles(B, H), W_, c_0_, c, gates, rc, T, B, D, H, t)
+                run("gru_memory", tiles(B, H), W_, c, gates, rc, T, B, D, H, t)
             run("affine", tiles(B, K), c[-1], block_, y, B, H, K)
             run("affine_backward", tiles(B, H) + tiles(H + 1, K), dy_, c[-1], block_, dh, dblock, B, H, K)
             dc_next = dlast_
             for t in reversed(range(T)):
-                run("gru_candidate_backward", tiles(B, H), W_, c, gates, rc, dc_next, dstates_, dz, kept, t, T, B, D, H)
-                run("gru_gates_backward", tiles(B, H), W_, dz, kept, dc, t, T, B, D, H)
+                run("gru_candidate_backward", tiles(B, H), W_, c, gates, rc, dc_next, dstates_, dz, kept, T, B, D, H, t)
+                run("gru_gates_backward", tiles(B, H), W_, dz, kept, dc, T, B, D, H, t)
                 dc_next = dc
             run("gru_weight_gradients", 3 * tiles(H + D + 1, H), c, rc, x1, dz, dW, T, B, D, H)
         found = {"states": c[1:], "gates": gates, "dc_0": dc, "dW": dW, "x1": x1, "y": y, "dh": dh, "dblock": dblock}
@@ -159,7 +159,7 @@ def worst_of_adam(code, N=300):
     """Return the same of two steps of Adam."""
     rng = np.random.default_rng(0)
     theta, g = rng.standard_normal((2, N))
-    kernel = cuda_on_cpu.RawModule(code, ("-DREAL=double",))
+    kernel = cuda_on_cpu.RawModule(code, ("-DREAL=double", "-DTHREADS=256"))
     expected = {"theta": theta, "m": np.zeros(N), "v": np.zeros(N)}
     for t in (1, 2):
         step = reference.adam(expected["theta"], g, expected["m"], expected["v"], t, 0.1)
@@ -310,7 +310,7 @@ def test_nvidia_compiles_the_other_kernels(REAL, architecture):
 
     labels = ("unsigned char", "int", "long long")
     jobs = [(LOSS, f"-DREAL={REAL}", f"-DLABEL={LABEL}", "-DTHREADS=256") for LABEL in labels]
-    jobs += [(code, f"-DREAL={REAL}") for code in (PRODUCTS, ADAM)]
+    jobs += [(PRODUCTS, f"-DREAL={REAL}", *TILES), (ADAM, f"-DREAL={REAL}", "-DTHREADS=256")]
     found = [value for value in vars(cupy_kernels).values() if isinstance(value, cupy.ElementwiseKernel)]
     jobs += [(cuda_on_cpu.elementwise_source(kernel), f"-DREAL={REAL}") for kernel in found]
     assert found

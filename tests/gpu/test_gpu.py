@@ -177,10 +177,10 @@ def steps_of_all_kinds(device, H=6):
     model = minigru.SequenceClassifier(4, H, 3, backend=device, dtype="float64")
     adam = minigru.Adam(model)
 
-    def step(B, T, dtype="float64", lengths=None, order=(0, 1)):
-        x = device.to_device(rng.random((T, B, 4)).transpose(*order, 2).astype(dtype, "C"))
-        y = device.to_device(rng.integers(3, size=B))
-        loss = model.loss(x if order == (1, 0) else x.transpose(1, 0, 2), y, lengths)
+    def step(B, T, dtype="float64", lengths=None, order=(0, 1), weights=None, label="int64", every=1):
+        x = device.to_device((9 * rng.random((T, B, 4 * every))).transpose(*order, 2).astype(dtype, "C"))[..., ::every]
+        y = device.to_device(rng.integers(3, size=B * every).astype(label))[::every]
+        loss = model.loss(x if order == (1, 0) else x.transpose(1, 0, 2), y, lengths, weights)
         between = [model.cell.backward(rng.random((B, H)))[1], model.linear.backward(rng.random((B, 3)))]
         model.backward()
         adam.step()
@@ -190,6 +190,11 @@ def steps_of_all_kinds(device, H=6):
         step(B, T)
     for dtype in ("float32", "float32", "float64"):
         step(3, 5, dtype)
+    step(3, 5, "int64")
+    for label in ("int32", "int64"):
+        step(3, 5, label=label)
+    step(3, 5, every=2)
+    step(3, 5, weights=rng.random(3))
     step(3, 5, lengths=[2, 5, 1])
     step(3, 5)
     step(3, 5, order=(1, 0))
@@ -199,6 +204,33 @@ def steps_of_all_kinds(device, H=6):
     adam.owner, model.vector, model.gradient = joined, joined.vector, joined.gradient
     step(3, 5)
     return results
+
+
+def test_a_layer_that_runs_alone_before_the_first_backward_spoils_no_later_step(device, rng):
+    x, y, gradients = rng.random((3, 5, 4), "float32"), [0, 1, 2], []
+    for alone in (False, True):
+        model = minigru.SequenceClassifier(4, 6, 3, backend=device)
+        for _ in range(2):  # the second one is recorded
+            model.loss(x, y)
+        if alone:
+            model.cell.forward(rng.random((7, 3, 4)))
+            model.linear.forward(rng.random((3, 6)))
+        for _ in range(2):
+            model.backward()
+            model.loss(x, y)
+        model.backward()
+        gradients.append(device.to_host(model.gradient))
+    assert np.array_equal(*gradients)
+
+
+def test_a_recorded_step_goes_past_the_layers(device, rng):
+    model, x, y = minigru.SequenceClassifier(4, 6, 3, backend=device), rng.random((3, 5, 4), "float32"), [0, 1, 2]
+    for _ in range(3):
+        loss = float(model.loss(x, y))
+        model.backward()
+    model.linear._forward = model.linear._backward = None
+    assert loss == float(model.loss(x, y))
+    model.backward()
 
 
 def test_a_recorded_step_has_the_bits_of_the_layers(either, monkeypatch):

@@ -54,10 +54,20 @@ def launch(
 
 
 class _Local(threading.local):
-    calls: list[tuple[Any, ...]] | None = None  # the arguments of `launch`, while this thread records them
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] | None = None  # the arguments of `launch`, while this thread records them
+        self.thread = object()  # of this thread alone, where the number of a thread that has ended may come again
 
 
 _local = _Local()
+
+
+def here() -> tuple[int, object]:
+    """Return the device and the thread: the driver launches only in a thread that has made a context on the device.
+
+    CuPy's own launches make it, those of a `Recording` do not.
+    """
+    return cupy.cuda.runtime.getDevice(), _local.thread
 
 
 @contextmanager
@@ -85,14 +95,18 @@ class Recording:
     """
 
     def __init__(self, calls: list[tuple[Any, ...]], *given: cupy.ndarray) -> None:
-        self._held: list[Any] = [calls]  # what the addresses point to
+        replaced = {array.data.ptr for array in given}
+        self._held: list[
+            Any
+        ] = []  # what the addresses point to, but for the given arrays: a view would hold a data set
         self._launches = []
         self._places: list[list[Any]] = [[] for _ in given]
         for kernel, blocks, threads, arrays, numbers in calls:
             pointers = [ctypes.c_void_p(None if array is None else array.data.ptr) for array in arrays]
             values = [*pointers, *(np.ctypeslib.as_ctypes_type(type(number))(number) for number in numbers)]
             addresses = (ctypes.c_void_p * len(values))(*map(ctypes.addressof, values))
-            self._held += [values, addresses]
+            self._held += [kernel, values, addresses]
+            self._held += [array for array in arrays if array is not None and array.data.ptr not in replaced]
             start = partial(cupy.cuda.driver.launchKernel, kernel.kernel.ptr, blocks, 1, 1, threads, 1, 1, 0)
             self._launches.append((start, ctypes.addressof(addresses)))
             for places, array in zip(self._places, given, strict=True):

@@ -1,4 +1,4 @@
-"""The elementwise steps on CuPy: one fused kernel for each half of a time step, compiled by its first call.
+"""The steps of the layers on CuPy: one fused kernel for each half of a time step, compiled by its first call.
 
 The functions, their arguments and their meaning are those of `minigru.engine.kernels.numpy_kernels`. A kernel keeps its
 intermediate results in registers, so it leaves ``scratch`` untouched, and the loss leaves log_p, p and y untouched.
@@ -175,4 +175,4 @@ def adam(
 
 @cache
 def _adam(real: np.dtype) -> Any:
-    return cuda.kernel("adam", "adam", REAL=real.name)
+    return cuda.kernel("adam", "adam", REAL=real.name, THREADS=THREADS)

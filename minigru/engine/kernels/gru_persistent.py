@@ -13,6 +13,10 @@ import cupy
 import numpy as np
 
 from . import cuda, gru_steps
+from .cuda import Recording as Recording
+from .cuda import here as here
+from .cuda import recorded as recorded
+from .products import MOST_SAMPLES
 from .products import inputs as inputs
 from .products import weight_gradients as weight_gradients
 
@@ -24,17 +28,24 @@ SINGLE, DOUBLE = np.dtype("float32"), np.dtype("float64")
 # two launches for each time step, and then, with larger products, step by step with cuBLAS.
 LARGEST_PERSISTENT = {SINGLE: 128, DOUBLE: 64}
 LARGEST_IN_STEPS = {SINGLE: 1024, DOUBLE: 512}
+LARGEST_PRODUCT = 2**27  # multiply-adds B H H of one matrix in two launches: a larger one is left to cuBLAS
 MOST_ROWS = 4096  # T B up to which `inputs` and `weight_gradients` are used, which add up all rows one after another
+MOST_STEPS = 1024  # T of a recording
 
 
-def fits(H: int, dtype: np.dtype) -> bool:
-    """Return whether there is a kernel for this size; any T, B and D will do."""
-    return LARGEST_IN_STEPS[dtype] >= H
+def fits(H: int, B: int, dtype: np.dtype) -> bool:
+    """Return whether there is a kernel for this size; any T and D will do."""
+    return LARGEST_PERSISTENT[dtype] >= H or (LARGEST_IN_STEPS[dtype] >= H and LARGEST_PRODUCT >= B * H * H)
 
 
 def few(rows: int) -> bool:
     """Return whether `inputs` and `weight_gradients` are for that many rows T B, and not cuBLAS."""
     return rows <= MOST_ROWS
+
+
+def recordable(T: int, B: int) -> bool:
+    """Return whether a loss and its backward pass are launched by `cuda.launch` alone, and not too long to be kept."""
+    return few(T * B) and B <= MOST_SAMPLES and T <= MOST_STEPS
 
 
 def forward(W: Array, c_0: Array | None, c: Array, gates: Array, rc: Array, D: int) -> None:

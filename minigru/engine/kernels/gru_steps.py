@@ -18,8 +18,8 @@ def forward(W: Array, c_0: Array | None, c: Array, gates: Array, rc: Array, D: i
     """Run all steps forward, (G1) to (G4)."""
     T, B, H = rc.shape
     for t in range(T):
-        launch("gru_gates", (W, c_0, c, gates, rc), (t, T, B, D, H))  # (G1) (G2) (G3)
-        launch("gru_memory", (W, c, gates, rc), (t, T, B, D, H))  # (G3) (G4)
+        launch("gru_gates", (W, c_0, c, gates, rc), (T, B, D, H), t)  # (G1) (G2) (G3)
+        launch("gru_memory", (W, c, gates, rc), (T, B, D, H), t)  # (G3) (G4)
 
 
 def backward(
@@ -35,9 +35,9 @@ def backward(
     D: int,
 ) -> None:
     """Run all steps backward, (dG4) to (dG1)."""
-    (T, B, H), dc_next = rc.shape, dlast
+    T, B, H = rc.shape
+    sizes, dc_next = (T, B, D, H), dlast
     for t in reversed(range(T)):
-        sizes = t, T, B, D, H
-        launch("gru_candidate_backward", (W, c, gates, rc, dc_next, dstates, dz, kept), sizes)  # (dG4) to (dG1)
-        launch("gru_gates_backward", (W, dz, kept, dc), sizes)  # (dG2) (dG1)
+        launch("gru_candidate_backward", (W, c, gates, rc, dc_next, dstates, dz, kept), sizes, t)  # (dG4) to (dG1)
+        launch("gru_gates_backward", (W, dz, kept, dc), sizes, t)  # (dG2) (dG1)
         dc_next = dc

@@ -1,4 +1,4 @@
-"""The elementwise steps on NumPy: ufuncs that write in place.
+"""The steps of the layers on NumPy, most of them elementwise: ufuncs and products that write in place.
 
 Every array has the shape (B, H) of one time step unless the docstring gives another. An argument is named for what it
 holds when the kernel returns; where it holds something else before, an alias in the first lines names that. ``scratch``

@@ -5,9 +5,12 @@
 // threads load a piece of both factors into shared memory, then each thread multiplies for EACH by EACH elements.
 // docs/gpu.md explains the tiles. Indices: i is a row, j a column, k a term of the sum.
 //
-// Macros: REAL (float or double).
+// Macros: REAL (float or double), THREADS (of a block) and SIDE. The 1 in __launch_bounds__ lets NVRTC use more registers
+// than it would by itself, which spills some.
 
-constexpr int THREADS = 256, ACROSS = 16, EACH = 2, SIDE = ACROSS * EACH, DEPTH = 32, LOADS = SIDE * DEPTH / THREADS;
+constexpr int ACROSS = 16, DOWN = THREADS / ACROSS, DEPTH = 32, LOADS = SIDE * DEPTH / THREADS;
+constexpr int EACH = SIDE / ACROSS;  // also SIDE / DOWN
+static_assert(ACROSS == DOWN, "the threads of a block are a square");
 
 struct Pieces {
     REAL left[DEPTH][SIDE + 1], right[DEPTH][SIDE + 1];  // + 1: the elements of a column are in different banks, too
@@ -142,12 +145,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) affine_backward(
 
 // What the inputs and the biases add to z_u, z_r and z_c, a third of the blocks for each. A row is a step of a sample.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_inputs(
-    const REAL* x,  // (T, B, D)
+    const REAL* __restrict__ x,  // (T, B, D)
     const REAL* W,  // (3, H + D + 1, H): W_u, W_r and W_c, of which the last row is the bias
-    REAL* x1,       // (T, B, D + 1), [x, 1]
+    REAL* __restrict__ x1,       // (T, B, D + 1), [x, 1]
     REAL* z,        // (3, T, B, H)
     int T, int B, int D, int H,
-    int step, int sample)  // how many elements of x are from one step to the next, and from one sample to the next
+    int x_step, int x_sample)  // how many elements of x are from one step to the next, and from one sample to the next
 {
     __shared__ Pieces pieces;
     const int tiles = parts(T * B) * parts(H), gate = blockIdx.x / tiles, tile = blockIdx.x % tiles;
@@ -157,14 +160,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_inputs(
     product<ALONG, BESIDE>(
         pieces, tile, T * B, D + 1, H,
         [&](int row, int k) {
-            const REAL value = k < D ? x[row / B * (long long)step + row % B * (long long)sample + k] : 1;
+            const REAL value = k < D ? x[row / B * (long long)x_step + row % B * (long long)x_sample + k] : 1;
             if (keeps)
                 x1[at(row, D + 1, k)] = value;
             return value;
         },
         [&](int k, int j) { return W[at(k, H, j)]; },
         [&](int row, int j, REAL sum) {
-            z[at(row, H, j)] = sum;  // (G1) (G2) (G3) (F1) (F2) (F5)
+            z[at(row, H, j)] = sum;  // (G1) (G2) (G3) (F1) (F5)
         });
 }
 
@@ -186,13 +189,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_weight_gradients(
         [&](int i, int row) { return i < H ? memory[at(row, H, i)] : x1[at(row, D + 1, i - H)]; },
         [&](int row, int j) { return dz[at(row, H, j)]; },
         [&](int i, int j, REAL sum) {
-            dW[at(i, H, j)] = sum;  // (dGW) (F2) (F5)
+            dW[at(i, H, j)] = sum;  // (dGW) (F1) (F2) (F5)
         });
 }
 
 // Step t forward, first launch: both gates, half of the blocks for each. Arrays are those of gru_persistent.cu.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_gates(
-    const REAL* W, const REAL* c_0, REAL* c, REAL* gates, REAL* rc, int t, int T, int B, int D, int H)
+    const REAL* W, const REAL* c_0, REAL* c, REAL* gates, REAL* rc, int T, int B, int D, int H, int t)
 {
     __shared__ Pieces pieces;
     const int tiles = parts(B) * parts(H), gate = blockIdx.x / tiles;
@@ -217,7 +220,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_gates(
 
 // Step t forward, second launch: the candidate and the new memory.
 extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_memory(
-    const REAL* W, REAL* c, REAL* gates, const REAL* rc, int t, int T, int B, int D, int H)
+    const REAL* W, REAL* c, REAL* gates, const REAL* rc, int T, int B, int D, int H, int t)
 {
     __shared__ Pieces pieces;
     const long long step = (long long)B * H, start = t * step;
@@ -241,7 +244,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_candidate_backward(
     const REAL* dc_next, const REAL* dstates,  // (B, H) and (T, B, H), whose sum is dc; either is null for zeros
     REAL* dz,
     REAL* kept,  // (B, H), the terms of dc_prev from (dG4) and (dG3)
-    int t, int T, int B, int D, int H)
+    int T, int B, int D, int H, int t)
 {
     __shared__ Pieces pieces;
     const long long step = (long long)B * H, start = t * step;
@@ -271,7 +274,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_candidate_backward(
 extern "C" __global__ void __launch_bounds__(THREADS, 1) gru_gates_backward(
     const REAL* W, const REAL* dz, const REAL* kept,
     REAL* dc,  // (B, H), dc of the step before
-    int t, int T, int B, int D, int H)
+    int T, int B, int D, int H, int t)
 {
     __shared__ Pieces pieces;
     const long long step = (long long)B * H;
