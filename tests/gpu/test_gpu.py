@@ -133,6 +133,12 @@ def test_any_length_batch_and_input(T, B, D, dtype, H, device):
     same(lambda backend: cases.recurrent("gru", T, B, D, H, backend, dtype), device, dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_more_sample_than_multiprocessors(dtype, device):
+    B = device.xp.cuda.Device().attributes["MultiProcessorCount"] + 1  # blocks of two, of which the last is not full
+    same(lambda backend: cases.recurrent("gru", 2, B, 2, 40, backend, dtype), device, dtype)
+
+
 def test_a_batch_that_fills_the_gpu_many_times(kind, device):
     B = 4099 if kind == "cupy" else 19
     same(lambda backend: cases.recurrent("gru", 28, B, 28, 128, backend, "float32"), device, "float32")
