@@ -134,6 +134,12 @@ def test_any_length_batch_and_input(T, B, D, dtype, H, device):
     same(lambda backend: cases.recurrent("gru", T, B, D, H, backend, dtype), device, dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_more_sample_than_multiprocessors(dtype, device):
+    B = device.xp.cuda.Device().attributes["MultiProcessorCount"] + 1  # blocks of two, of which the last is not full
+    same(lambda backend: cases.recurrent("gru", 2, B, 2, 40, backend, dtype), device, dtype)
+
+
 def test_a_batch_that_fills_the_gpu_many_times(kind, device):
     B = 4099 if kind == "cupy" else 19
     same(lambda backend: cases.recurrent("gru", 28, B, 28, 128, backend, "float32"), device, "float32")
@@ -263,6 +269,16 @@ def test_device_arrays_of_any_type_and_layout(device, rng):
     dx, _ = gru.backward(dstates=device.to_device(dstates).transpose(1, 0, 2))  # float64, and not contiguous
     dx_expected, _ = expected.backward(dstates=dstates.transpose(1, 0, 2))
     assert relative(device.to_host(dx), dx_expected) < 1e-5
+
+    for x, step in ((rng.random((4, 2, 6)).astype("float32"), 2), (rng.integers(9, size=(4, 2, 3), dtype="int32"), 1)):
+        states = gru.forward(device.to_device(x)[..., ::step])
+        assert relative(device.to_host(states), expected.forward(x[..., ::step])) < 1e-5
+
+    linear, x = minigru.Linear(3, 2, device), device.to_device(np.ones((4, 3), "float32"))
+    linear.forward(x)
+    x[...] = 0
+    linear.backward(np.ones((4, 2)))
+    assert np.array_equal(device.to_host(linear.grads["W"]), np.full((3, 2), 4))
 
     logits, labels = rng.random((6, 3)).astype("float32"), rng.integers(3, size=12)
     for dtype in ("uint8", "int32", "int64"):
