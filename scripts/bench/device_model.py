@@ -20,7 +20,7 @@ EPOCHS, STEPS, IMAGES, TESTED = 10, 1875, 10_000, 1000  # of MNIST with B = 32; 
 ROWS, SLICES, WARPS, SAMPLES = 16, 8, 16, 4  # of the persistent kernel; SAMPLES is the most of a block
 ARRAYS = 8  # (T, B, H), which the persistent kernel reads or writes
 SIDE, DEPTH, TILE_WARPS = 32, 32, 8  # of products.cu: rows and columns of a tile, terms at a time, warps of a block
-MOST_ROWS = 4096  # T B of the products that products.cu computes
+MOST_ROWS, MOST_SAMPLES = 4096, 1024  # T B, and B of the linear layer, up to which products.cu computes the gradients
 SCHEDULERS = 4  # of a multiprocessor, each of which starts one instruction of a warp per cycle
 BARRIER, SHARED, DEPENDENT, TANH = 30, 30, 4, 60  # cycles until the next instruction can go on
 L2_BYTES, TAGS = 64, 4  # per multiprocessor and cycle: bytes from the L2 cache, and cache lines looked up in the L1
@@ -42,8 +42,9 @@ Assumed:
 - A block of the persistent kernel first loads its weights: forward {L2_BYTES} bytes per cycle; backward neighbouring
   threads read from different cache lines, of which {TAGS} are looked up per cycle.
 - The persistent kernel reads or writes its arrays once at the full bandwidth, behind the arithmetic.
-- A product of at most {MOST_ROWS:,} rows is one of products.cu, one block per multiprocessor at a time. A larger one is
-  cuBLAS's: blocks of 64 by 64 over at most 256 terms, at 70 % of the rate of the multiprocessors that have one.
+- A product of at most {MOST_ROWS:,} rows is one of products.cu, one block per multiprocessor at a time, whose loads of
+  two numbers, of which a warp needs 32 or fewer, take one cycle. A larger one is cuBLAS's: blocks of 64 by 64 over at
+  most 256 terms, at 70 % of the rate of the multiprocessors that have one.
 - Every kernel takes {START * 1e6:g} µs until it starts and its first load arrives; one without a product, no more.
 - MNIST is {EPOCHS} times {STEPS:,} steps, and the forward pass of {IMAGES:,} images, {TESTED:,} at a time.
 """
@@ -87,8 +88,8 @@ def recurrence(card: Card, B: int, load: int, forward: bool) -> float:
 def product(card: Card, rows: int, terms: int, columns: int, times: int = 1) -> float:
     """Return the seconds of a kernel of products.cu that computes so many products."""
     blocks = times * -(-rows // SIDE) * -(-columns // SIDE)
-    accesses = 4 * TILE_WARPS  # per term, as many as multiply-adds of a warp
-    cycles = DEPTH * max(SIDE * SIDE / card.lanes, accesses, 2 * accesses / SCHEDULERS)
+    accesses = 2 * TILE_WARPS  # per term: two loads of two numbers for each warp, of which its threads share most
+    cycles = DEPTH * max(SIDE * SIDE / card.lanes, accesses, (SIDE * SIDE / 32 + accesses) / SCHEDULERS)
     cycles += 2 * SIDE * DEPTH / 32 + 2 * BARRIER + SHARED  # both factors are stored between two barriers
     return card.seconds(-(-blocks // card.processors) * -(-terms // DEPTH) * cycles)
 
@@ -108,11 +109,15 @@ def kernels(card: Card, B: int, load: int) -> list[tuple[str, float]]:
     else:
         inputs = [("[x, 1]", 0.0)] * 2 + [("inputs", cublas(card, T * B, D + 1, H))] * 3
         gradients = [("weight gradients", cublas(card, rows, T * B, H)) for rows in 3 * (H, D + 1)]
-    tiles = product(card, H + 1, B, K) + product(card, B, K, H)
+    if B <= MOST_SAMPLES:
+        linear = [("linear layer, backward", product(card, H + 1, B, K) + product(card, B, K, H))]
+    else:
+        products = cublas(card, B, K, H), cublas(card, H, B, K), 0.0  # dx, dW and the sum that is db
+        linear = [("linear layer, backward", seconds) for seconds in products]
     return [
         *[("gather images", 0.0), ("gather labels", 0.0), *inputs],
         *[("recurrence", recurrence(card, B, load, forward=True)), ("linear layer", product(card, B, H + 1, K))],
-        *[("loss", 0.0), ("keep the loss", 0.0), ("linear layer, backward", tiles)],
+        *[("loss", 0.0), ("keep the loss", 0.0), *linear],
         *[("recurrence, backward", recurrence(card, B, load, forward=False)), *gradients, ("Adam", 0.0)],
     ]
 

@@ -21,6 +21,7 @@ SLOW = model.Card(processors=1, lanes=1, teraflops=2e-12, gigabytes=1e9)  # one 
 @pytest.mark.parametrize("B", [32, 512])
 def test_a_gpu_with_one_lane_takes_a_second_per_multiply_add(B, most_rows, low, high, monkeypatch):
     monkeypatch.setattr(model, "MOST_ROWS", most_rows)
+    monkeypatch.setattr(model, "MOST_SAMPLES", most_rows)
     monkeypatch.setattr(model, "CUBLAS_SHARE", 1)
     needed = formulas.flops(model.T, B, model.D, model.H) / 2
     seconds = sum(seconds for _, seconds in model.kernels(SLOW, B, 1))
@@ -69,6 +70,7 @@ def test_it_has_the_kernels_of_a_step_and_the_sizes_of_their_sources(B):
     assert len(model.kernels(model.CARDS["T4"], B, 1)) == len(fake_device.launches) - before + of_the_trainer
     assert device.persistent.few(model.MOST_ROWS)
     assert not device.persistent.few(model.MOST_ROWS + 1)
+    assert device.persistent.MOST_SAMPLES == model.MOST_SAMPLES
     assert device.persistent.ROWS == model.ROWS
     assert model.SLICES * model.ROWS == model.H
     assert 32 * model.WARPS == model.H**2 / (device.persistent.ROWS * device.persistent.COLUMNS)

@@ -5,15 +5,16 @@
 // threads load a piece of both factors into shared memory, then each thread multiplies for EACH by EACH elements.
 // docs/gpu.md explains the tiles. Indices: i is a row, j a column, k a term of the sum.
 //
-// Macros: REAL (float or double), THREADS (of a block) and SIDE. The 1 in __launch_bounds__ lets NVRTC use more registers
-// than it would by itself, which spills some.
+// Macros: REAL (float or double), THREADS (of a block) and SIDE. The 1 in __launch_bounds__ gives a thread more
+// registers than NVRTC would by itself, which spills some.
 
 constexpr int ACROSS = 16, DOWN = THREADS / ACROSS, DEPTH = 32, LOADS = SIDE * DEPTH / THREADS;
 constexpr int EACH = SIDE / ACROSS;  // also SIDE / DOWN
 static_assert(ACROSS == DOWN, "the threads of a block are a square");
 
+// The factors of EACH by EACH neighbours are loaded together. + EACH: a column is spread over the banks, too.
 struct Pieces {
-    REAL left[DEPTH][SIDE + 1], right[DEPTH][SIDE + 1];  // + 1: the elements of a column are in different banks, too
+    __align__(16) REAL left[DEPTH][SIDE + EACH], right[DEPTH][SIDE + EACH];
 };
 
 // Where the neighbours of an element in memory are: along the sum (k), or beside it (i or j). Neighbouring threads load
@@ -52,7 +53,7 @@ template <Neighbours LEFT, Neighbours RIGHT, typename Left, typename Right, type
 __device__ void product(Pieces& pieces, int tile, int rows, int terms, int columns, Left left, Right right, Done done)
 {
     const int i_0 = tile / parts(columns) * SIDE, j_0 = tile % parts(columns) * SIDE;
-    const int row = threadIdx.x / ACROSS, column = threadIdx.x % ACROSS;  // of this thread's first element
+    const int row = threadIdx.x / ACROSS * EACH, column = threadIdx.x % ACROSS * EACH;  // this thread's first element
     REAL sum[EACH][EACH] = {}, next_left[LOADS], next_right[LOADS];
     const auto load = [&](int k_0) {
 #pragma unroll
@@ -80,14 +81,14 @@ __device__ void product(Pieces& pieces, int tile, int rows, int terms, int colum
             for (int a = 0; a < EACH; ++a)
 #pragma unroll
                 for (int b = 0; b < EACH; ++b)
-                    sum[a][b] += pieces.left[k][row + a * ACROSS] * pieces.right[k][column + b * ACROSS];
+                    sum[a][b] += pieces.left[k][row + a] * pieces.right[k][column + b];
         __syncthreads();
     }
 #pragma unroll
     for (int a = 0; a < EACH; ++a)
 #pragma unroll
         for (int b = 0; b < EACH; ++b) {
-            const int i = i_0 + row + a * ACROSS, j = j_0 + column + b * ACROSS;
+            const int i = i_0 + row + a, j = j_0 + column + b;
             if (i < rows && j < columns)
                 done(i, j, sum[a][b]);
         }
