@@ -30,7 +30,8 @@ class Replay:
     def __init__(self, model: SequenceClassifier) -> None:
         assert model.backend.persistent is not None
         self._kernel = model.backend.persistent
-        self._vectors = _vectors(model)
+        cell, linear = model.cell, model.linear
+        self._vectors = cell.vector, cell.gradient, linear.vector, linear.gradient
         self._forward: Any = None  # recorded by the first loss, with the two that follow
         self._like: tuple[Any, ...] = ()
         self._ran: tuple[Any, ...] = ()
@@ -39,7 +40,8 @@ class Replay:
 
     def is_of(self, model: SequenceClassifier) -> bool:
         """Return whether parameters and gradients are still where they were when this was recorded."""
-        return all(a is b for a, b in zip(self._vectors, _vectors(model), strict=True))
+        cell, linear, (W, dW, V, dV) = model.cell, model.linear, self._vectors
+        return W is cell.vector and dW is cell.gradient and V is linear.vector and dV is linear.gradient
 
     def loss(self, model: SequenceClassifier, x: Array, y: Array) -> Array:
         """Return the mean loss of a batch, as the layers would."""
@@ -82,7 +84,3 @@ def of(model: SequenceClassifier, x: Array, y: Array) -> Replay | None:
         replay = model._replays[key] = Replay(model)
     seen, replay.seen = replay.seen, True
     return replay if seen and replay.complete else None
-
-
-def _vectors(model: SequenceClassifier) -> tuple[Array, ...]:
-    return model.cell.vector, model.cell.gradient, model.linear.vector, model.linear.gradient

@@ -169,7 +169,7 @@ def adam(
     """Take one step of Adam over the flat vector."""
     # Python subtracts and divides in float64 and then rounds to REAL: in float32, 1 - 0.999 would be off by 1e-5.
     coefficients = (beta1, 1 - beta1, beta2, 1 - beta2, correction2, eps, lr / correction1)
-    numbers = (*np.array(coefficients, theta.dtype), np.int64(theta.size))
+    numbers = (*map(theta.dtype.type, coefficients), np.int64(theta.size))
     cuda.launch(_adam(theta.dtype), -(-theta.size // THREADS), THREADS, (g, theta, m, v), numbers)
 
 
