@@ -121,7 +121,7 @@ def parameters(code: str) -> dict[str, list[tuple[str, bool]]]:
     """Return for each ``__global__`` function the C type of every parameter, and whether it is a pointer."""
     code = re.sub(r"//[^\n]*", "", code)
     found = {}
-    for name, declared in re.findall(r"__global__ void (?:__launch_bounds__\([\w, ]+\) )?(\w+)\(([^)]*)\)", code):
+    for name, declared in re.findall(r"__global__ void\s+(?:__launch_bounds__\([\w, ]+\)\s+)?(\w+)\(([^)]*)\)", code):
         found[name] = [
             (re.sub(r"\bconst\b|__restrict__|\*|\w+$", "", p.strip()).strip(), "*" in p) for p in declared.split(",")
         ]
