@@ -177,7 +177,7 @@ def _check_shape(name: str, array: Array, shape: tuple[int | str, ...]) -> None:
         raise ValueError(f"{name} has shape {tuple(array.shape)}; expected ({wanted}){free}")
 
 
-@lru_cache
+@lru_cache  # on a GPU, the checks are a good part of the host's time for a small step
 def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
     return len(shape) == len(wanted) and all(
         length >= 1 and (isinstance(want, str) or length == want) for length, want in zip(shape, wanted, strict=True)

@@ -35,10 +35,8 @@ def backward(gru: Recurrent, buf: Buffers, buf_b: BackwardBuffers, dlast: Array 
     """Run all steps back from the gradient of the last memory, of every memory, or of both; fill the gradients."""
     xp, kernel, H = gru.backend.xp, gru.backend.persistent, gru.hidden_size
     assert kernel is not None
-    dz = buf_b.dz
-    kernel.backward(
-        gru.vector, buf.c, buf.gates, buf.rc, dlast, dstates, dz, buf_b.dc, buf_b.kept, gru.input_size
-    )  # (F10)
+    dz, given = buf_b.dz, (buf.c, buf.gates, buf.rc, dlast, dstates)
+    kernel.backward(gru.vector, *given, dz, buf_b.dc, buf_b.kept, gru.input_size)  # (F10)
     if kernel.few(len(buf.rc) * buf.rc.shape[1]):
         kernel.weight_gradients(buf.c, buf.rc, buf.x1, dz, gru.gradient)  # (dGW) (F1) (F2) (F5)
     else:
@@ -91,7 +89,7 @@ def new_backward_buffers(gru: Recurrent, T: int, B: int) -> BackwardBuffers:
     return BackwardBuffers(
         dz=empty(3, T, B, H),  # dz_u, dz_r and dz_c
         dc=empty(B, H),  # gradient of c_0
-        kept=empty(B, H),
+        kept=empty(B, H),  # terms of dc between the two launches of a time step
         dx=empty(T, B, D),
         dx_part=empty(T, B, D),
     )

@@ -96,9 +96,7 @@ class Recording:
 
     def __init__(self, calls: list[tuple[Any, ...]], *given: cupy.ndarray) -> None:
         replaced = {array.data.ptr for array in given}
-        self._held: list[
-            Any
-        ] = []  # what the addresses point to, but for the given arrays: a view would hold a data set
+        self._held: list[Any] = []  # what the addresses point to; of the given arrays a view would hold a data set
         self._launches = []
         self._places: list[list[Any]] = [[] for _ in given]
         for kernel, blocks, threads, arrays, numbers in calls:
